@@ -1,0 +1,82 @@
+"""What training reads: ``Data`` hands out a ``Batch`` for any list of item numbers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from fewstep.batch import Batch
+from fewstep.errors import DataError, nearest
+
+__all__ = ["Data", "digest", "label_of"]
+
+
+class Data(ABC):
+    """A finite collection of items that can be asked for in any order.
+
+    ``name``    what messages and reports call it.
+    ``shape``   of one item, channels first.
+    ``classes`` the name of each label, label 0 first; empty when unconditional.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the items."""
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return the items with these numbers, in this order; a pure function of ``indices``.
+
+        ``x0`` (b, *shape) is float32 in [-1, 1], ``c`` int64 labels (b,) or None, ``z`` the noise of pairs.
+        """
+
+    @property
+    def lazy(self) -> bool:
+        """Whether ``batch`` has to read or decode; the loader then works ahead in a thread."""
+        return False
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """Say what was understood, one line per topic, for people to check before a long run."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of everything here that training depends on."""
+
+
+def label_of(data: Data, text: str) -> int:
+    """Return the label that ``text`` means: a class name, or else an index.
+
+    A name wins over an index, so that with the classes 3, 5, 7 the text "5" means label 1.
+    Raises ``DataError`` when it is neither, with the accepted range and the nearest names.
+    """
+    if not data.classes:
+        raise DataError(f"The class {text!r} was asked for, but {data.name!r} has no classes. Leave the class out.")
+    if text in data.classes:
+        return data.classes.index(text)
+    if text.isdecimal() and int(text) < len(data.classes):
+        return int(text)
+    raise DataError(
+        f"{text!r} is no class of {data.name!r}. Accepted: a label from 0 to {len(data.classes) - 1}, or a name; "
+        f"{_some_names(text, data.classes)}"
+    )
+
+
+def _some_names(text: str, classes: Sequence[str], most: int = 20) -> str:
+    """List all names when they are few, otherwise the first ones and how many more there are."""
+    if len(classes) <= most:
+        return nearest(text, classes)
+    hint, _, _ = nearest(text, classes).partition("Known:")
+    return f"{hint}Known: {', '.join(classes[:most])} and {len(classes) - most} more."
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Return the SHA-256 (hex) of parts, each preceded by its length so that borders count."""
+    total = sha256()
+    for part in parts:
+        total.update(len(part).to_bytes(8, "little"))
+        total.update(part)
+    return total.hexdigest()

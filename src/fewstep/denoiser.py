@@ -1,0 +1,73 @@
+"""The one question that every network is asked: which data does this noisy x come from?"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import nn
+
+from fewstep import predict
+from fewstep.process import Process
+from fewstep.types import Cond, T, X
+
+__all__ = ["Denoiser", "Denoises", "Once"]
+
+
+class Denoises(Protocol):
+    """Anything that maps (x, t, c) to an estimate of the data: a network's view, a guided one, an exact one."""
+
+    @property
+    def process(self) -> Process:
+        """The path on which x lives."""
+
+    def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
+        """Return the estimate; ``s`` is the second time, for networks that take one."""
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A frozen view of a network: ``D(x, t, c) = E[x0 | x_t = x, c]``.
+
+    ``net`` is any module called as ``net(x, label, c)``, or ``net(x, label, c, label_s)`` with ``second_time``;
+    the label is ``process.label(t)`` in the precision of x.  The output has the shape of x.
+    """
+
+    net: nn.Module
+    process: Process
+    prediction: predict.Prediction = field(default_factory=predict.EDM)
+    second_time: bool = False
+
+    def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
+        """Return the estimate of the data, (b, ...)."""
+        label = self.process.label(t).to(x.dtype)
+        fed = self.prediction.input(self.process, x, t)
+        if self.second_time:
+            until = label if s is None else self.process.label(s).to(x.dtype)
+            output = self.net(fed, label, c, until)
+        else:
+            output = self.net(fed, label, c)
+        return self.prediction.x0(self.process, output.to(x.dtype), x, t)
+
+
+class Once:
+    """A denoiser that remembers its answers, for rules that ask it twice about the same (x, t, c).
+
+    Lives within one call; questions are recognised by the identity of their tensors.
+    """
+
+    def __init__(self, inner: Denoises) -> None:
+        self.inner = inner
+        self._known: list[tuple[tuple[X, T, Cond, T | None], X]] = []
+
+    @property
+    def process(self) -> Process:
+        """The path of the denoiser inside."""
+        return self.inner.process
+
+    def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
+        """Return the remembered answer if these are the same tensors, else ask."""
+        asked = (x, t, c, s)
+        for question, answer in self._known:
+            if all(a is b for a, b in zip(asked, question, strict=True)):
+                return answer
+        self._known.append((asked, self.inner(x, t, c, s)))
+        return self._known[-1][1]

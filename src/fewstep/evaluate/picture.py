@@ -1,0 +1,99 @@
+"""Pictures of samples: a strip that sets models side by side, one row each, and a plain grid."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from fewstep.errors import DataError
+from fewstep.evaluate.atomic import write_whole
+from fewstep.evaluate.pixels import eight_bit
+
+__all__ = ["Strip", "grid", "strip"]
+
+TILE, LARGEST = 64, 256  # images below TILE are enlarged to about it, images above LARGEST are reduced to it
+MARGIN, GAP, BAND_GAP, CAPTION_GAP = 20, 4, 16, 24
+PAPER, INK, FADED = (255, 255, 255), (24, 28, 33), (101, 109, 118)
+TITLE_SIZE, SUBTITLE_SIZE = 15, 12
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """One row of a strip: what made the images, what that cost or is worth, the images (n, 1 or 3, h, w) in [-1, 1]."""
+
+    title: str
+    subtitle: str
+    images: Tensor
+
+
+def strip(rows_of_images: list[Strip], path: Path) -> None:
+    """Write a PNG with one row of images per strip and its caption on the left; either text may have several lines.
+
+    Small images are enlarged by a whole factor, nearest neighbour, so that pixels stay pixels. Raises ``DataError``
+    when there is nothing to draw or the images have neither 1 nor 3 channels.
+    """
+    captions = [_caption(row) for row in rows_of_images]
+    bands = [_sheet(row.images, len(row.images)) for row in rows_of_images]
+    if not bands:
+        raise DataError("A strip needs at least one row of images.")
+    left = MARGIN + max(caption.width for caption in captions) + CAPTION_GAP
+    heights = [max(pair) for pair in zip((c.height for c in captions), (b.height for b in bands), strict=True)]
+    size = (left + max(band.width for band in bands) + MARGIN, 2 * MARGIN + sum(heights) + BAND_GAP * (len(bands) - 1))
+    paper, top = Image.new("RGB", size, PAPER), MARGIN
+    for caption, band, height in zip(captions, bands, heights, strict=True):
+        paper.paste(caption, (MARGIN, top + (height - caption.height) // 2))
+        paper.paste(band, (left, top + (height - band.height) // 2))
+        top += height + BAND_GAP
+    _save(paper, path)
+
+
+def grid(images: Tensor, path: Path, columns: int) -> None:
+    """Write a PNG of images (n, 1 or 3, h, w) in [-1, 1], row by row, in so many columns."""
+    _save(_sheet(images, columns), path)
+
+
+def _sheet(images: Tensor, columns: int) -> Image.Image:
+    tiles = [_tile(Image.fromarray(pixels.squeeze(-1).numpy())) for pixels in eight_bit(images)]
+    if not tiles or columns < 1:
+        raise DataError(f"A grid needs at least one image and one column, not {len(tiles)} and {columns}.")
+    columns = min(columns, len(tiles))
+    across, down = tiles[0].width + GAP, tiles[0].height + GAP
+    sheet = Image.new("RGB", (columns * across - GAP, -(-len(tiles) // columns) * down - GAP), PAPER)
+    for i, tile in enumerate(tiles):
+        sheet.paste(tile, (i % columns * across, i // columns * down))
+    return sheet
+
+
+def _tile(image: Image.Image) -> Image.Image:
+    longest = max(image.size)
+    if longest <= TILE:
+        factor = TILE // longest
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    scale = min(1.0, LARGEST / longest)
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+
+
+def _caption(row: Strip) -> Image.Image:
+    title, subtitle = _font("DejaVuSans-Bold", TITLE_SIZE), _font("DejaVuSans", SUBTITLE_SIZE)
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    width, middle = (round(edge) for edge in pen.textbbox((0, 0), row.title, font=title)[2:])
+    below, bottom = (round(edge) for edge in pen.textbbox((0, middle + 6), row.subtitle, font=subtitle)[2:])
+    paper = Image.new("RGB", (max(width, below), bottom + 2), PAPER)
+    pen = ImageDraw.Draw(paper)
+    pen.text((0, 0), row.title, fill=INK, font=title)
+    pen.text((0, middle + 6), row.subtitle, fill=FADED, font=subtitle)
+    return paper
+
+
+def _font(face: str, size: int) -> ImageFont.FreeTypeFont:
+    """A face that comes with matplotlib: the font that comes with Pillow knows neither bold nor é."""
+    return ImageFont.truetype(str(files("matplotlib") / "mpl-data" / "fonts" / "ttf" / f"{face}.ttf"), size)
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    content = BytesIO()
+    image.save(content, format="PNG", optimize=True)
+    write_whole(path, content.getvalue())

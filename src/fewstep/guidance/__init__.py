@@ -1,0 +1,11 @@
+"""Guidance: functions from denoiser to denoiser, which compose: ``Rescale(0.7)(CFG(4.0)(teacher))``.
+
+One meaning of the scale everywhere: 1 is the plain conditional denoiser, 0 the unconditional one.
+"""
+
+from fewstep.guidance.base import Guidance, Guided
+from fewstep.guidance.cfg import CFG
+from fewstep.guidance.interval import Interval
+from fewstep.guidance.rescale import Rescale
+
+__all__ = ["CFG", "Guidance", "Guided", "Interval", "Rescale"]

@@ -1,0 +1,61 @@
+"""How guidance rules stack on a denoiser."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from fewstep.denoiser import Denoises, Once
+from fewstep.process import Process
+from fewstep.types import Cond, T, X
+
+__all__ = ["Guidance", "Guided"]
+
+
+class Guidance(ABC):
+    """A rule that changes a denoiser's answer; called with a denoiser it returns the guided one."""
+
+    @abstractmethod
+    def apply(self, guided: Denoises, plain: Denoises, x: X, t: T, c: Cond) -> X:
+        """Return the answer under this rule, given the denoiser ``guided`` so far and the ``plain`` one."""
+
+    def __call__(self, denoiser: Denoises) -> "Guided":
+        """Return ``denoiser`` under this rule, on top of the rules it may have already."""
+        if isinstance(denoiser, Guided):
+            return Guided(denoiser.plain, (*denoiser.rules, self))
+        return Guided(denoiser, (self,))
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A denoiser under rules, the first one innermost; the same question reaches the network once."""
+
+    plain: Denoises
+    rules: tuple[Guidance, ...]
+
+    @property
+    def process(self) -> Process:
+        """The path on which x lives."""
+        return self.plain.process
+
+    def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
+        """Return the guided estimate; a second time plays no part in guidance."""
+        plain = Once(self.plain)
+        guided: Denoises = plain
+        for rule in self.rules:
+            guided = _Layer(rule, guided, plain)
+        return guided(x, t, c)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One rule over what lies below it."""
+
+    rule: Guidance
+    below: Denoises
+    plain: Denoises
+
+    @property
+    def process(self) -> Process:
+        return self.plain.process
+
+    def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
+        return self.rule.apply(self.below, self.plain, x, t, c)

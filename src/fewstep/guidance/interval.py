@@ -1,0 +1,35 @@
+"""Guidance in a limited interval of noise levels."""
+
+from dataclasses import dataclass
+
+import torch
+
+from fewstep.denoiser import Denoises
+from fewstep.guidance.base import Guidance
+from fewstep.process import over
+from fewstep.types import Cond, T, X
+
+__all__ = ["Interval"]
+
+
+@dataclass(frozen=True)
+class Interval(Guidance):
+    """Guide only where ``low < sigma / alpha <= high``; elsewhere the plain denoiser answers, at its own cost.
+
+    Source: Kynkaanniemi et al. 2024, arXiv 2404.07724, section 3.
+    """
+
+    low: float
+    high: float
+
+    SOURCE = "arXiv 2404.07724"
+
+    def apply(self, guided: Denoises, plain: Denoises, x: X, t: T, c: Cond) -> X:
+        """Return the guided estimate for the items inside the interval, the plain one for the others."""
+        level = (-plain.process.logsnr(t) / 2).exp()
+        inside = (level > self.low) & (level <= self.high)
+        if inside.all():
+            return guided(x, t, c)
+        if not inside.any():
+            return plain(x, t, c)
+        return torch.where(over(inside, x).bool(), guided(x, t, c), plain(x, t, c))

@@ -1,0 +1,55 @@
+"""What a network knows besides x: times and conditions as vectors."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ConditionEmbedding", "TimeEmbedding"]
+
+
+class TimeEmbedding(nn.Module):
+    """Sines and cosines of the label, then two layers.
+
+    ``highest`` is the fastest frequency in radians per unit of the label.  Low is calm: consistency models need an
+    embedding that does not change abruptly with time (iCT, arXiv 2310.14189, section 3.3).
+    A ``silent`` one starts at zero, so that it can be added to a trained network.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, highest: float = 16.0, silent: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.logspace(0, math.log10(highest), width // 2), persistent=False)
+        self.layers = nn.Sequential(nn.Linear(width // 2 * 2, width), nn.SiLU(), nn.Linear(width, width))
+        if silent:
+            for parameter in self.layers[2].parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Map labels (b,) to vectors (b, width)."""
+        angle = label[:, None] * self.frequencies
+        return self.layers(torch.cat([angle.cos(), angle.sin()], 1))  # type: ignore[no-any-return]
+
+
+class ConditionEmbedding(nn.Module):
+    """Class labels (b,), with -1 for no class, or vectors (b, features), to vectors (b, width).
+
+    ``classes`` > 0 makes a table with one row more, for "no class"; ``features`` > 0 a linear layer.  With neither,
+    and for the condition None, the answer is that of "no condition".
+    """
+
+    def __init__(self, width: int, classes: int = 0, features: int = 0) -> None:
+        super().__init__()
+        self.classes = classes
+        self.table = nn.Embedding(classes + 1, width) if classes else None
+        self.linear = nn.Linear(features, width) if features else None
+
+    def forward(self, c: Tensor | None, like: Tensor) -> Tensor:
+        """Return one vector per item; ``like`` (b, width) gives batch, device and precision."""
+        if self.table is not None:
+            rows = torch.full((len(like),), -1, device=like.device) if c is None else c
+            return self.table(torch.where(rows < 0, self.classes, rows))  # type: ignore[no-any-return]
+        if self.linear is not None and c is not None:
+            return self.linear(c)  # type: ignore[no-any-return]
+        return torch.zeros_like(like)

@@ -1,0 +1,100 @@
+"""The student's side of a game against a critic, and the critic's."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from torch.nn.functional import softplus
+
+from fewstep.terms.base import Term
+from fewstep.times import Law, LogNormal
+from fewstep.turn import Turn
+from fewstep.types import Cost
+
+__all__ = ["Adversarial", "Discriminate", "GanLoss", "Hinge", "Softplus"]
+
+
+class GanLoss(ABC):
+    """What the two players minimise, as functions of logits."""
+
+    @abstractmethod
+    def generator(self, fake: Cost) -> Cost:
+        """Return the generator's cost."""
+
+    @abstractmethod
+    def critic(self, real: Cost, fake: Cost) -> Cost:
+        """Return the critic's cost."""
+
+
+@dataclass(frozen=True)
+class Softplus(GanLoss):
+    """Non-saturating: ``log(1 + e^-l)``; with the optimal logit the softened reverse KL.  Source: arXiv 1406.2661."""
+
+    def generator(self, fake: Cost) -> Cost:
+        """Return ``softplus(-fake)``."""
+        return softplus(-fake)
+
+    def critic(self, real: Cost, fake: Cost) -> Cost:
+        """Return ``softplus(fake) + softplus(-real)``."""
+        return softplus(fake) + softplus(-real)
+
+
+@dataclass(frozen=True)
+class Hinge(GanLoss):
+    """``-l`` against ``max(0, 1 + fake) + max(0, 1 - real)``.  Source: arXiv 1705.02894."""
+
+    def generator(self, fake: Cost) -> Cost:
+        """Return ``-fake``."""
+        return -fake
+
+    def critic(self, real: Cost, fake: Cost) -> Cost:
+        """Return the two hinges."""
+        return (1 + fake).clamp_min(0) + (1 - real).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class Adversarial(Term):
+    """The student's cost: its samples, diffused to times of a law, must look real to the critic of that name.
+
+    A critic with constant logits gives no gradient.  Source: DMD2, arXiv 2405.14867, eq. 3 (generator's side).
+    """
+
+    critic: str = "fake_score"
+    times: Law = field(default_factory=LogNormal)
+    loss: GanLoss = field(default_factory=Softplus)
+
+    SOURCE = "arXiv 2405.14867"
+
+    def networks(self) -> tuple[str, ...]:
+        """Return the critic."""
+        return (self.critic,)
+
+    def __call__(self, turn: Turn) -> Cost:
+        """Return the generator's cost of each sample."""
+        noised = turn.noised("samples", self.times, "adversarial")
+        return self.loss.generator(turn.critic(self.critic)(noised.x, noised.t, turn.c))
+
+
+@dataclass(frozen=True)
+class Discriminate(Term):
+    """The critic's cost: tell the diffused data from the diffused samples.
+
+    With the optimal logit ``log p_t / q_t`` of data over samples.  Source: DMD2, arXiv 2405.14867, eq. 3.
+    """
+
+    times: Law = field(default_factory=LogNormal)
+    loss: GanLoss = field(default_factory=Softplus)
+
+    SOURCE = "arXiv 2405.14867"
+
+    def networks(self) -> tuple[str, ...]:
+        """Return the student, whose samples are judged."""
+        return ("student",)
+
+    def __call__(self, turn: Turn) -> Cost:
+        """Return the critic's cost of each pair of a real and a generated item."""
+        critic = turn.critic()
+        fake = turn.noised("samples", self.times, "adversarial")
+        real = turn.noised("data", self.times, "adversarial")
+        logit_fake, logit_real = critic(fake.x, fake.t, turn.c), critic(real.x, real.t, turn.c)
+        turn.note("critic accuracy", ((logit_real > 0).double().mean() + (logit_fake < 0).double().mean()) / 2)
+        return self.loss.critic(logit_real, logit_fake)

@@ -1,0 +1,67 @@
+"""How costs add up."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fewstep.errors import RecipeError
+from fewstep.scalars import Progress, Scalar, scalar
+from fewstep.turn import Turn
+from fewstep.types import Cost
+
+__all__ = ["Objective", "Term"]
+
+
+class Term(ABC):
+    """A cost per item.  A term owns no parameters, no optimiser and no counter; networks are named, not held."""
+
+    SOURCE: str
+    """Where the formula comes from."""
+
+    @abstractmethod
+    def __call__(self, turn: Turn) -> Cost:
+        """Return the cost of each item of the turn's batch, (b,)."""
+
+    def networks(self) -> tuple[str, ...]:
+        """Return the names of the networks this term asks for besides the one that learns."""
+        return ()
+
+    def __rmul__(self, weight: Scalar) -> "Objective":
+        """Return this term, weighted."""
+        return Objective(((weight, self),))
+
+    def __add__(self, other: "Term | Objective") -> "Objective":
+        """Return the sum."""
+        return 1.0 * self + other
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A weighted sum of terms; a weight may change while training."""
+
+    parts: tuple[tuple[Scalar, Term], ...]
+
+    def __add__(self, other: "Term | Objective") -> "Objective":
+        """Return the sum of both."""
+        more = other if isinstance(other, Objective) else 1.0 * other
+        return Objective(self.parts + more.parts)
+
+    def items(self) -> Iterator[tuple[str, Term]]:
+        """Yield (name, term); terms of one kind are numbered from the second on."""
+        seen: dict[str, int] = {}
+        for _, term in self.parts:
+            kind = type(term).__name__
+            seen[kind] = seen.get(kind, 0) + 1
+            yield (kind if seen[kind] == 1 else f"{kind}{seen[kind]}"), term
+
+    def total(self, costs: Mapping[str, Tensor], progress: Progress) -> Tensor:
+        """Return the weighted sum of the mean costs."""
+        weighted = [
+            scalar(weight, progress) * costs[name]
+            for (weight, _), (name, _) in zip(self.parts, self.items(), strict=True)
+        ]
+        if not weighted:
+            raise RecipeError("an objective without terms; give a learner at least one.")
+        return sum(weighted[1:], weighted[0])

@@ -1,0 +1,45 @@
+"""Denoising: the loss of every teacher and every fake score."""
+
+from dataclasses import dataclass, field
+
+from fewstep.condition import drop
+from fewstep.terms.base import Term
+from fewstep.terms.metrics import L2, Metric
+from fewstep.terms.weights import EDMWeight, Weight
+from fewstep.times import Law, LogNormal
+from fewstep.turn import On, Turn
+from fewstep.types import Cost
+
+__all__ = ["Denoise"]
+
+
+@dataclass(frozen=True)
+class Denoise(Term):
+    """``E w(t) d(D(x_t, t, c), x0)``, on the data or on the student's samples.
+
+    ``drop`` is the share of items whose condition is replaced by the empty one, so that guidance has an
+    unconditional branch.  Exact when the network is the posterior mean: no other network costs less under L2.
+    Source: Karras et al. 2022, arXiv 2206.00364, eq. 2 and table 1.
+    """
+
+    on: On = "data"
+    times: Law = field(default_factory=LogNormal)
+    weight: Weight = field(default_factory=EDMWeight)
+    metric: Metric = field(default_factory=L2)
+    drop: float = 0.0
+
+    SOURCE = "arXiv 2206.00364"
+
+    def networks(self) -> tuple[str, ...]:
+        """Return the student when its samples are denoised."""
+        return ("student",) if self.on == "samples" else ()
+
+    def __call__(self, turn: Turn) -> Cost:
+        """Return the weighted distance of each estimate to its clean item."""
+        noised = turn.noised(self.on, self.times, "denoise")
+        c = turn.c
+        if self.drop > 0:
+            c = drop(c, turn.draws.uniform(len(noised.t)) < self.drop)
+        estimate = turn.denoiser()(noised.x, noised.t, c)
+        weight = self.weight(turn.process, noised.t, noised.t)
+        return weight.to(estimate.dtype) * self.metric(estimate, noised.x0)

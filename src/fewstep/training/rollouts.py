@@ -1,0 +1,56 @@
+"""How a student makes the samples that its objective judges."""
+
+from dataclasses import dataclass
+
+import torch
+
+from fewstep.draws import Draws
+from fewstep.flowmap import FlowMap
+from fewstep.times import Schedule
+from fewstep.types import Cond, X
+
+__all__ = ["BackwardSimulation", "OneStep"]
+
+
+def _everywhere(time: float | torch.Tensor, like: X) -> torch.Tensor:
+    return torch.as_tensor(time, dtype=torch.float64, device=like.device).expand(len(like))
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """One call from pure noise at time ``start``: ``G(sigma z, start, 0, c)``."""
+
+    start: float
+
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> X:
+        """Return one sample per item of ``like``."""
+        t = _everywhere(self.start, like)
+        x = student.process.noise(torch.zeros_like(like), draws.normal(like), t)
+        return student(x, t, torch.zeros_like(t), c)
+
+
+@dataclass(frozen=True)
+class BackwardSimulation:
+    """Train each call of an n-step student on the inputs that it will meet when sampling.
+
+    Draw k in {0, ..., n - 1}, the same for the whole batch; let the student sample k steps without a graph, diffuse
+    its estimate to the k-th time, and call it there with a graph.  ``first`` is the share of batches with k = 0.
+    Source: DMD2, arXiv 2405.14867, section 4.5.
+    """
+
+    schedule: Schedule
+    steps: int = 4
+    first: float = 0.0
+
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> X:
+        """Return one sample per item of ``like``, made by the k-th call."""
+        times = self.schedule.points(self.steps).to(like.device)
+        k = 0 if draws.integer(10**6) < self.first * 10**6 else draws.integer(self.steps)
+        t, end = _everywhere(times[0], like), torch.zeros(len(like), dtype=torch.float64, device=like.device)
+        x = student.process.noise(torch.zeros_like(like), draws.normal(like), t)
+        for i in range(k):
+            with torch.no_grad():
+                x0 = student(x, t, end, c)
+            t = _everywhere(times[i + 1], like)
+            x = student.process.noise(x0, draws.normal(like), t)
+        return student(x, t, end, c)

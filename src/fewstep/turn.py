@@ -1,0 +1,112 @@
+"""What a term sees: one learner's turn on one batch, everything computed when first asked for and shared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, Protocol
+
+import torch
+
+from fewstep.batch import Batch
+from fewstep.critic import Critic
+from fewstep.denoiser import Denoiser, Denoises
+from fewstep.draws import Draws
+from fewstep.errors import RecipeError, nearest
+from fewstep.flowmap import FlowMap
+from fewstep.process import Process
+from fewstep.scalars import Progress
+from fewstep.times import Law
+from fewstep.types import Cond, T, X
+
+__all__ = ["Noised", "On", "Rollout", "Turn"]
+
+On = Literal["data", "samples"]
+
+
+class Rollout(Protocol):
+    """How the student makes the samples that are judged."""
+
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> X:
+        """Return samples of the shape of ``like``, with a graph where the paper has one."""
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Clean items x0, the time t and the noise z drawn for them, and ``x = alpha x0 + sigma z``."""
+
+    x0: X
+    t: T
+    z: X
+    x: X
+
+
+@dataclass
+class Turn:
+    """One learner's turn on one batch (or one piece of it).
+
+    ``views`` are all networks by name; ``me`` is the one that learns, the only one whose parameters carry a graph.
+    Averages are named ``learner.average``, for example ``student.target``.
+    """
+
+    me: str
+    views: Mapping[str, Denoises]
+    batch: Batch
+    draws: Draws
+    rollout: Rollout
+    progress: Progress = field(default_factory=Progress)
+    notes: dict[str, float] = field(default_factory=dict)
+    _noised: dict[tuple[On, Law, str], Noised] = field(default_factory=dict)
+
+    @property
+    def c(self) -> Cond:
+        """The conditions of the batch."""
+        return self.batch.c
+
+    @property
+    def process(self) -> Process:
+        """The path of the network whose turn it is."""
+        return self.views[self.me].process
+
+    @cached_property
+    def samples(self) -> X:
+        """The student's samples for this batch; they carry a graph in the student's turn only."""
+        return self.rollout(self.flow_map("student"), self.batch.x0, self.c, self.draws)
+
+    def clean(self, on: On) -> X:
+        """Return the items that costs are computed on: the data, or the student's samples."""
+        return self.batch.x0 if on == "data" else self.samples
+
+    def noised(self, on: On, law: Law, stream: str) -> Noised:
+        """Diffuse the clean items to times of ``law``: one draw for all who name the same ``stream``."""
+        key = (on, law, stream)
+        if key not in self._noised:
+            x0 = self.clean(on)
+            t, z = self.times(law), self.draws.normal(x0)
+            self._noised[key] = Noised(x0, t, z, self.process.noise(x0, z, t))
+        return self._noised[key]
+
+    def times(self, law: Law) -> T:
+        """Draw one time per item."""
+        return law.times(self.process, self.draws.uniform(len(self.batch.x0)))
+
+    def denoiser(self, name: str = "") -> Denoises:
+        """Return the view of that name; without a name, of the network whose turn it is."""
+        name = name or self.me
+        if name not in self.views:
+            raise RecipeError(f"a term asks for the network {name!r}; {nearest(name, self.views)}")
+        return self.views[name]
+
+    def flow_map(self, name: str = "") -> FlowMap:
+        """Return that network as a flow map."""
+        return FlowMap(self.denoiser(name))
+
+    def critic(self, name: str = "") -> Critic:
+        """Return that network as a critic; raise ``RecipeError`` if it is no plain network with heads."""
+        view = self.denoiser(name)
+        if not isinstance(view, Denoiser):
+            raise RecipeError(f"{name!r} is a guided network; a critic must be a plain one with 'heads: true'.")
+        return Critic(view)
+
+    def note(self, name: str, value: torch.Tensor | float) -> None:
+        """Keep a number that only a human reads."""
+        self.notes[name] = float(value)

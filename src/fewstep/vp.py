@@ -1,0 +1,116 @@
+"""The variance-preserving path of DDPM and Stable Diffusion, along a table of discrete levels."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from fewstep.errors import RecipeError, nearest
+from fewstep.process import Process
+from fewstep.types import T
+
+__all__ = ["VP"]
+
+
+@dataclass(frozen=True)
+class VP(Process):
+    """``alpha^2 + sigma^2 = 1`` along a table of discrete levels.  Source: DDPM, arXiv 2006.11239, eq. 4.
+
+    ``alphas_cumprod[i]`` stands at clock time ``i + 1``; time 0 is clean data.  Between the entries the angle
+    ``arctan(sigma / alpha)`` runs straight, so that a zero terminal signal-to-noise ratio needs no special case.
+    Build it with ``from_betas`` or ``from_diffusers``.  Raises ``RecipeError`` unless the table falls within [0, 1].
+    """
+
+    alphas_cumprod: tuple[float, ...]
+    sigma_data: float = 1.0
+
+    def __post_init__(self) -> None:
+        table = self.alphas_cumprod
+        falls = all(a > b for a, b in zip((1.0, *table), table, strict=False))
+        if not table or not falls or table[-1] < 0:
+            raise RecipeError(
+                f"VP got a table of {len(table)} entries that does not fall strictly from below 1 to at least 0; "
+                "pass the cumulated products of (1 - beta), largest first."
+            )
+
+    @classmethod
+    def from_betas(cls, betas: Sequence[float], zero_snr: bool = False, sigma_data: float = 1.0) -> "VP":
+        """Cumulate ``1 - beta``; ``zero_snr`` stretches sqrt(alphas_cumprod) to end at 0 (arXiv 2305.08891, alg. 1)."""
+        root = (1 - torch.as_tensor(betas, dtype=torch.float64)).cumprod(0).sqrt()
+        if zero_snr:
+            root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+        return cls(tuple((root**2).tolist()), sigma_data)
+
+    @classmethod
+    def from_diffusers(cls, config: Mapping[str, object]) -> "VP":
+        """Read a diffusers ``scheduler_config.json`` (linear, scaled_linear or squaredcos_cap_v2 betas, or trained)."""
+        return cls.from_betas(_betas(config), bool(config.get("rescale_betas_zero_snr", False)))
+
+    @property
+    def t_max(self) -> float:
+        """The number of levels."""
+        return float(len(self.alphas_cumprod))
+
+    def _angles(self, like: Tensor) -> Tensor:
+        return _angles(self.alphas_cumprod).to(like.device)
+
+    def _angle(self, t: T) -> tuple[T, T]:
+        table = self._angles(t)
+        i = t.floor().long().clamp(0, len(table) - 2)
+        slope = table[i + 1] - table[i]
+        return table[i] + slope * (t - i), slope
+
+    def alpha(self, t: T) -> T:
+        """Return the cosine of the angle."""
+        return self._angle(t)[0].cos()
+
+    def sigma(self, t: T) -> T:
+        """Return the sine of the angle."""
+        return self._angle(t)[0].sin()
+
+    def rates(self, t: T) -> tuple[T, T]:
+        """Return the derivatives within the cell above t."""
+        angle, slope = self._angle(t)
+        return -angle.sin() * slope, angle.cos() * slope
+
+    def time(self, logsnr: T) -> T:
+        """Return the time at which the angle is ``arctan(exp(-logsnr / 2))``."""
+        table, angle = self._angles(logsnr), torch.atan((-logsnr / 2).exp())
+        i = (torch.searchsorted(table, angle, right=True) - 1).clamp(0, len(table) - 2)
+        return i + (angle - table[i]) / (table[i + 1] - table[i])
+
+    def label(self, t: T) -> T:
+        """Return the index in the table, ``t - 1``; times below the first entry share its label."""
+        return (t - 1).clamp_min(0)
+
+
+@lru_cache(maxsize=16)
+def _angles(alphas_cumprod: tuple[float, ...]) -> Tensor:
+    return torch.tensor((1.0, *alphas_cumprod), dtype=torch.float64).sqrt().acos()
+
+
+def _betas(config: Mapping[str, object]) -> list[float]:
+    """Compute the betas that a diffusers scheduler with this config uses."""
+    if config.get("trained_betas"):
+        return [float(str(beta)) for beta in cast(Sequence[float], config["trained_betas"])]
+    start, end = float(str(config.get("beta_start", 1e-4))), float(str(config.get("beta_end", 0.02)))
+    count, kind = int(str(config.get("num_train_timesteps", 1000))), str(config.get("beta_schedule", "linear"))
+    shapes: dict[str, Callable[[], Tensor]] = {
+        "linear": lambda: torch.linspace(start, end, count, dtype=torch.float64),
+        "scaled_linear": lambda: torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2,
+        "squaredcos_cap_v2": lambda: _cosine_betas(count),
+    }
+    if kind not in shapes:
+        raise RecipeError(f"beta_schedule is {kind!r}; {nearest(kind, shapes)} Or give 'trained_betas'.")
+    return [float(beta) for beta in shapes[kind]()]
+
+
+def _cosine_betas(count: int) -> Tensor:
+    """Improved DDPM, arXiv 2102.09672, eq. 17, capped at 0.999."""
+    place = torch.arange(count + 1, dtype=torch.float64) / count
+    alpha_bar = ((place + 0.008) / 1.008 * math.pi / 2).cos() ** 2
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp_max(0.999)

@@ -1,19 +1,24 @@
-"""Few-step sampling: jump with the flow map, put part of the noise back, jump again."""
+"""Few-step sampling: jump with the flow map, put part of the noise back, jump again; and what a model's sampler is."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from fewstep.denoiser import Denoises
 from fewstep.draws import item_noise
 from fewstep.errors import RecipeError
 from fewstep.flowmap import FlowMap
 from fewstep.process import Process
+from fewstep.solvers import Heun, Solver
+from fewstep.times import Schedule
 from fewstep.types import Cond, T, X
 
-__all__ = ["few_step", "generate"]
+__all__ = ["FewStep", "ManyStep", "Sampler", "few_step"]
 
 SOURCE = "arXiv 2310.02279, algorithm 3 (gamma-sampling); gamma = 1 is arXiv 2303.01469, algorithm 1"
 
@@ -50,17 +55,90 @@ def _quieter(process: Process, s: T, gamma: float) -> T:
     return process.time(process.logsnr(s) - math.log(1 - gamma**2))
 
 
-@torch.no_grad()
-def generate(
-    student: FlowMap, times: Tensor, seeds: Sequence[int], shape: Sequence[int], c: Cond = None, gamma: float = 1.0
-) -> X:
-    """Sample one item per seed, each (``*shape``), on the device of the condition or else of the times.
+class Sampler(ABC):
+    """How a trained network is meant to be sampled; travels with it."""
 
-    Item i depends on ``seeds[i]`` and ``c[i]`` only.
+    schedule: Schedule
+
+    @property
+    @abstractmethod
+    def default(self) -> int:
+        """The number of steps when nobody asks for another one."""
+
+    @abstractmethod
+    def calls(self, steps: int) -> int:
+        """Return how often the network is called for each item."""
+
+    @abstractmethod
+    def path(self, denoiser: Denoises, x: X, steps: int, c: Cond, fresh: Tensor) -> X:
+        """Carry x from the first time of the schedule to 0; ``fresh`` (k, b, ...) is noise for stochastic rules."""
+
+    @abstractmethod
+    def fresh(self, steps: int) -> int:
+        """Return k, how many batches of fresh noise ``path`` wants."""
+
+    @torch.no_grad()
+    def sample(self, denoiser: Denoises, seeds: Sequence[int], shape: Sequence[int], c: Cond, steps: int) -> X:
+        """Sample one item of ``shape`` per seed, on the device of ``c`` or else the CPU.
+
+        Item i depends on ``seeds[i]`` and ``c[i]`` only, not on its neighbours.
+        """
+        device = torch.device("cpu") if c is None else c.device
+        noise = item_noise(seeds, shape, 1 + self.fresh(steps)).to(device)
+        start = self.schedule.steps(steps)[:1].to(device)
+        return self.path(denoiser, noise[0] * denoiser.process.sigma(start).to(noise.dtype), steps, c, noise[1:])
+
+
+@dataclass(frozen=True)
+class FewStep(Sampler):
+    """A student's sampler: the times it was trained at, the noise put back between them, and how many steps.
+
+    ``steps`` are those it was trained for, the first one the default.
     """
-    device = times.device if c is None else c.device
-    steps = len(times) - 1
-    noise = item_noise(seeds, shape, steps if gamma > 0 else 1).to(device)
-    start = times[:1].to(device)
-    x = noise[0] * student.process.sigma(start).to(noise.dtype)
-    return few_step(student, x, times, c, gamma=gamma, z=noise[1:])
+
+    schedule: Schedule
+    steps: tuple[int, ...] = (1, 2, 4)
+    gamma: float = 1.0
+
+    @property
+    def default(self) -> int:
+        """The first of ``steps``."""
+        return self.steps[0]
+
+    def calls(self, steps: int) -> int:
+        """Return one call per step."""
+        return steps
+
+    def fresh(self, steps: int) -> int:
+        """Return one batch of noise between two steps, none when deterministic."""
+        return steps - 1 if self.gamma > 0 else 0
+
+    def path(self, denoiser: Denoises, x: X, steps: int, c: Cond, fresh: Tensor) -> X:
+        """Jump and put noise back, ``steps`` times."""
+        return few_step(FlowMap(denoiser), x, self.schedule.steps(steps), c, gamma=self.gamma, z=fresh)
+
+
+@dataclass(frozen=True)
+class ManyStep(Sampler):
+    """A teacher's sampler: a deterministic solver on a schedule."""
+
+    schedule: Schedule
+    solver: Solver = field(default_factory=Heun)
+    steps: int = 18
+
+    @property
+    def default(self) -> int:
+        """``steps``."""
+        return self.steps
+
+    def calls(self, steps: int) -> int:
+        """Return what the solver needs."""
+        return self.solver.calls(steps)
+
+    def fresh(self, steps: int) -> int:
+        """Return 0."""
+        return 0
+
+    def path(self, denoiser: Denoises, x: X, steps: int, c: Cond, fresh: Tensor) -> X:
+        """Solve the probability-flow ODE."""
+        return self.solver(denoiser, x, self.schedule.steps(steps), c)

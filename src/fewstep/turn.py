@@ -1,9 +1,10 @@
 """What a term sees: one learner's turn on one batch, everything computed when first asked for and shared."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 
@@ -23,9 +24,10 @@ __all__ = ["Noised", "On", "Rollout", "Turn"]
 On = Literal["data", "samples"]
 
 
-class Rollout(Protocol):
+class Rollout(ABC):
     """How the student makes the samples that are judged."""
 
+    @abstractmethod
     def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> X:
         """Return samples of the shape of ``like``, with a graph where the paper has one."""
 

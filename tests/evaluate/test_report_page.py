@@ -113,6 +113,13 @@ def test_quality_curve_draws_a_single_point(rows: list[Row]):
     assert out.getvalue().startswith(b"\x89PNG")
 
 
+def test_quality_curve_of_many_models_names_them_in_a_legend(rows: list[Row]):
+    few, many = BytesIO(), BytesIO()
+    quality_curve(rows, few)
+    quality_curve([*rows, *(replace(rows[-1], model=f"run ${i}", frechet=0.1 + i) for i in range(12))], many)
+    assert many.getvalue() != few.getvalue()
+
+
 def test_drawing_leaves_the_settings_of_matplotlib_alone(rows: list[Row]):
     before = dict(matplotlib.rcParams)
     quality_curve(rows, BytesIO())

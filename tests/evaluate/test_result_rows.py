@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fewstep.errors import DataError
+from fewstep.errors import DataError, FewstepError
 from fewstep.evaluate import Row, headline, markdown, read_rows, rich_table, write_rows
-from fewstep.evaluate.atomic import write_whole
 
 
 def test_rows_survive_a_round_trip(rows: list[Row], tmp_path: Path):
@@ -35,13 +34,13 @@ def test_missing_file_is_refused(tmp_path: Path):
         read_rows(tmp_path / "rows.json")
 
 
-def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "kept"
-    write_whole(path, b"old")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
+def test_interrupted_write_leaves_the_old_rows(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "rows.json"
+    write_rows(path, rows)
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(FewstepError, match="disk full"):
+        write_rows(path, rows[:1])
+    assert read_rows(path) == rows
     assert list(tmp_path.iterdir()) == [path]
 
 

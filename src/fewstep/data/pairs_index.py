@@ -1,15 +1,15 @@
 """``index.json`` of a store of pairs: what the shards beside it must hold, and what they were made with."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fewstep.errors import DataError
+from fewstep.files import write_whole
 
-__all__ = ["PairsIndex", "differences", "planned_sizes", "read_index", "replace_file", "shard_name", "write_index"]
+__all__ = ["PairsIndex", "differences", "planned_sizes", "read_index", "shard_name", "write_index"]
 
 FORMAT_VERSION = 1
 INDEX = "index.json"
@@ -106,17 +106,7 @@ def _parsed(stored: dict[str, Any]) -> PairsIndex:
 def write_index(root: Path, index: PairsIndex) -> None:
     """Replace the index in ``root`` in one step."""
     text = json.dumps({"format_version": FORMAT_VERSION, **asdict(index)}, indent=1)
-    replace_file(root / INDEX, text.encode())
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write ``file`` so that after a crash at any moment it is the old one or the new one, never a part."""
-    draft = file.with_name(f"{file.name}.draft")
-    with draft.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
+    write_whole(root / INDEX, text.encode())
 
 
 def differences(stored: Mapping[str, str], wanted: Mapping[str, str]) -> str:

@@ -8,8 +8,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fewstep.batch import Batch
-from fewstep.data.pairs_index import PairsIndex, replace_file, shard_name
+from fewstep.data.pairs_index import PairsIndex, shard_name
 from fewstep.errors import DataError
+from fewstep.files import write_whole
 
 __all__ = ["noise", "read_shard", "write_shard"]
 
@@ -34,7 +35,7 @@ def write_shard(root: Path, index: PairsIndex, number: int, batch: Batch) -> Non
     here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     remedy = "Nothing of this shard was written; correct the teacher, its solver or its precision, and run again."
     _refuse_broken_promise(here, index, number, f"the batch for shard {number}", remedy)
-    replace_file(root / shard_name(number), save(here))
+    write_whole(root / shard_name(number), save(here))
 
 
 def noise(batch: Batch) -> Tensor:

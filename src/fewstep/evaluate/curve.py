@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewstep.errors import DataError
-from fewstep.evaluate.atomic import write_whole
 from fewstep.evaluate.rows import Row
+from fewstep.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["loss_curves", "quality_curve"]
 
-INK, HAIR = "#7b838c", "#7b838c40"  # readable on white (3.9 : 1) as on near black (4.9 : 1)
+INK, HAIR = "#7b838c", "#7b838c40"  # readable on white (3.8 : 1) as on near black (4.7 : 1)
 COLOURS = ("#8a93a0", "#e8590c", "#1c7ed6", "#2b8a3e", "#ae3ec9", "#c99a06", "#0c8599", "#d6336c")
 """The teacher is grey, as what is to be beaten; the rest take the colours in turn."""
 
@@ -37,6 +37,7 @@ def quality_curve(rows: list[Row], destination: Path | BytesIO) -> None:
     colours = iter(COLOURS[1:] * len(lines))
     for model, points in lines.items():
         _line(axes, model, points, COLOURS[0] if model == "teacher" else next(colours))
+    _names(axes, lines)
     _floor_line(axes, rows)
     axes.margins(y=0.14)  # room for the names
     _calls_axis(axes, sorted({calls for points in lines.values() for calls, _ in points}))
@@ -90,18 +91,19 @@ def _figure(lines: int, columns: int, size: tuple[float, float]) -> tuple["Figur
 
 def _line(axes: "Axes", model: str, points: list[tuple[int, float]], colour: str) -> None:
     calls, distances = zip(*points, strict=True)
-    axes.plot(calls, distances, color=colour, linewidth=2, marker="o", markersize=5.5, markeredgewidth=0, zorder=3)
-    axes.annotate(
-        model,
-        points[0],
-        xytext=(0, 8),
-        textcoords="offset points",
-        color=colour,
-        fontsize=9.5,
-        fontweight="bold",
-        ha="left",
-        parse_math=False,
-    )
+    (line,) = axes.plot(calls, distances, color=colour, label=model, marker="o")
+    line.set(linewidth=2, markersize=5.5, markeredgewidth=0, zorder=3)
+
+
+def _names(axes: "Axes", lines: dict[str, list[tuple[int, float]]]) -> None:
+    if len(lines) > 2:  # names at the lines would cover each other
+        legend = axes.legend(frameon=False, labelcolor="linecolor", fontsize=9.5)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        return
+    for line, (model, points) in zip(axes.get_lines(), lines.items(), strict=True):
+        words = axes.annotate(model, points[0], xytext=(0, 8), textcoords="offset points", parse_math=False)
+        words.set(color=line.get_color(), fontsize=9.5, fontweight="bold")
 
 
 def _floor_line(axes: "Axes", rows: list[Row]) -> None:
@@ -113,11 +115,12 @@ def _floor_line(axes: "Axes", rows: list[Row]) -> None:
         "real data against itself",
         (1, best),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
+        xytext=(0, -4),
         textcoords="offset points",
         color=INK,
         fontsize=8,
         ha="right",
+        va="top",
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fewstep.errors import DataError
-from fewstep.evaluate.atomic import write_whole
+from fewstep.files import write_whole
 
 __all__ = ["Classifier", "cached_classifier", "extract", "train_classifier"]
 

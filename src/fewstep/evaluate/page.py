@@ -8,10 +8,10 @@ from platform import python_version
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fewstep.evaluate.atomic import write_whole
 from fewstep.evaluate.headline import headline
 from fewstep.evaluate.rows import Row
 from fewstep.evaluate.table import cells, columns_of, name
+from fewstep.files import write_whole
 
 __all__ = ["Report", "installed_versions", "write_report"]
 

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from fewstep.errors import DataError
-from fewstep.evaluate.atomic import write_whole
 from fewstep.evaluate.pixels import eight_bit
+from fewstep.files import write_whole
 
 __all__ = ["Strip", "grid", "strip"]
 

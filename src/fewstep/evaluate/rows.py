@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fewstep.errors import DataError
-from fewstep.evaluate.atomic import write_whole
+from fewstep.files import write_whole
 
 __all__ = ["Row", "read_rows", "write_rows"]
 

@@ -3,9 +3,12 @@
 ``train`` is a generator: logging, looking, saving and stopping are the caller's own loop.
 """
 
+from fewstep.turn import Rollout, Turn
 from fewstep.training.average import Average, Ema
+from fewstep.training.checkpoint import checkpoints, load_weights, restore, save_training, save_weights
 from fewstep.training.learner import Learner
 from fewstep.training.loop import Report, Training, train
+from fewstep.training.monitors import Collapse, Connected, Finite, Monitor, RunawayCritic, watch
 from fewstep.training.optimisers import Adam, AdamW, Optimiser, RAdam
 from fewstep.training.rollouts import BackwardSimulation, OneStep
 
@@ -15,11 +18,24 @@ __all__ = [
     "Average",
     "BackwardSimulation",
     "Ema",
+    "Collapse",
+    "Connected",
+    "Finite",
     "Learner",
+    "Monitor",
     "OneStep",
     "Optimiser",
     "RAdam",
     "Report",
+    "Rollout",
+    "RunawayCritic",
     "Training",
+    "Turn",
+    "checkpoints",
+    "load_weights",
+    "restore",
+    "save_training",
+    "save_weights",
     "train",
+    "watch",
 ]

@@ -7,6 +7,7 @@ import torch
 from fewstep.draws import Draws
 from fewstep.flowmap import FlowMap
 from fewstep.times import Schedule
+from fewstep.turn import Rollout
 from fewstep.types import Cond, X
 
 __all__ = ["BackwardSimulation", "OneStep"]
@@ -17,7 +18,7 @@ def _everywhere(time: float | torch.Tensor, like: X) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class OneStep:
+class OneStep(Rollout):
     """One call from pure noise at time ``start``: ``G(sigma z, start, 0, c)``."""
 
     start: float
@@ -30,7 +31,7 @@ class OneStep:
 
 
 @dataclass(frozen=True)
-class BackwardSimulation:
+class BackwardSimulation(Rollout):
     """Train each call of an n-step student on the inputs that it will meet when sampling.
 
     Draw k in {0, ..., n - 1}, the same for the whole batch; let the student sample k steps without a graph, diffuse

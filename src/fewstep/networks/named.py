@@ -1,0 +1,66 @@
+"""Networks by name, as recipes and saved runs state them."""
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from fewstep.errors import RecipeError, nearest
+
+__all__ = ["build_network", "complete"]
+
+HOME = "fewstep.networks"
+NOT_NETWORKS = {"ConditionEmbedding", "Headed", "TimeEmbedding"}
+
+
+def complete(spec: Mapping[str, Any], shape: Sequence[int], classes: int) -> dict[str, Any]:
+    """Return ``{name: arguments}`` with what the data decide filled in: channels or features, and classes."""
+    name, given = _only(spec)
+    known = inspect.signature(_find(name).__init__).parameters
+    from_data = {"channels": shape[0], "features": shape[0], "classes": classes}
+    return {name: {key: value for key, value in from_data.items() if key in known} | given}
+
+
+def build_network(spec: Mapping[str, Any]) -> nn.Module:
+    """Build ``{name: arguments}``; the name is that of a network here, or a dotted path to any ``nn.Module``.
+
+    Raises ``RecipeError`` for an unknown name, an unknown argument, and arguments the network refuses.
+    """
+    name, arguments = _only(spec)
+    kind = _find(name)
+    known = [key for key in inspect.signature(kind.__init__).parameters if key != "self"]
+    for key in arguments:
+        if key not in known:
+            raise RecipeError(f"the network {name!r} has no setting {key!r}; {nearest(key, known)}")
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"the network {name!r} cannot be built with {dict(arguments)}: {error}") from error
+
+
+def _only(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    if len(spec) != 1:
+        raise RecipeError(f"a network is {dict(spec)}; accepted is one name with its settings: {{unet: {{...}}}}.")
+    name, arguments = next(iter(spec.items()))
+    return name, dict(arguments or {})
+
+
+def _find(name: str) -> type[nn.Module]:
+    home = importlib.import_module(HOME)
+    known = {each.lower(): each for each in home.__all__ if inspect.isclass(vars(home)[each])}
+    known = {short: each for short, each in known.items() if each not in NOT_NETWORKS}
+    if name.lower() in known:
+        found: type[nn.Module] = vars(home)[known[name.lower()]]
+        return found
+    place, _, last = name.rpartition(".")
+    if not place:
+        raise RecipeError(f"there is no network {name!r}; {nearest(name, known)} Or give a dotted path to your own.")
+    try:
+        own = vars(importlib.import_module(place))[last]
+    except (ImportError, KeyError) as error:
+        raise RecipeError(f"the network {name!r} cannot be imported: {error}. Give module.Class.") from error
+    if not (inspect.isclass(own) and issubclass(own, nn.Module)):
+        raise RecipeError(f"{name!r} is no torch.nn.Module class; give module.Class of one.")
+    return own

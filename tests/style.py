@@ -18,20 +18,25 @@ ORDER = (
     # A module imports only from its own line and the lines above it.  What is on no line may import anything, but
     # nothing on a line up to "training" may import it.
     "errors types",
+    "files labels versions",
     "scalars draws condition batch",
-    "process",
+    "process vp",
     "predict",
     "times",
     "pairs",
     "denoiser",
     "flowmap critic",
     "turn",
-    "sampling solvers",
+    "solvers",
+    "sampling",
     "guidance",
     "terms",
     "training",
     "networks data evaluate",
+    "model",
     "recipes",
+    "store",
+    "jobs",
     "cli",
 )
 CORE_ENDS, ORDER_ENDS = "terms", "training"
@@ -39,15 +44,15 @@ CORE_MAY_IMPORT = {"torch", "jaxtyping"}
 
 ONLY_IN = {
     # The libraries that only these parts of fewstep may import; nobody may import one without a part.
-    "accelerate": "training cli",
+    "accelerate": "training jobs",
     "diffusers": "",
     "transformers": "",
     "peft": "",
     "pydantic": "recipes",
     "sklearn": "data evaluate",
-    "matplotlib": "data evaluate cli demo",
-    "PIL": "data evaluate cli demo",
-    "jinja2": "data evaluate cli demo",
+    "matplotlib": "data evaluate",
+    "PIL": "data evaluate",
+    "jinja2": "data evaluate",
 }
 
 BANNED_WORDS = {"util", "utils", "helper", "helpers", "manager", "managers", "handler", "handlers", "engine", "engines"}

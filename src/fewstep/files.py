@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from fewstep.errors import WeightsError
 
 __all__ = ["whole_folder", "write_whole"]
@@ -46,7 +44,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         draft.mkdir(parents=True)
         yield draft
         _replace_folder(draft, path)
-    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
+    except OSError as error:
         raise _unwritten(path, error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

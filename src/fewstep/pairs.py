@@ -36,6 +36,11 @@ __all__ = [
 class Pairs(ABC):
     """A law of (t, r) with t > r."""
 
+    @property
+    @abstractmethod
+    def lowest(self) -> float:
+        """The cleanest time, at which a student must be the identity."""
+
     @abstractmethod
     def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
         """Map uniform numbers, one per item, to (t, r)."""
@@ -137,6 +142,11 @@ class Cells(Pairs):
     points: Points = field(default_factory=Even)
     which: Which = field(default_factory=Flat)
 
+    @property
+    def lowest(self) -> float:
+        """The last point of the grid."""
+        return float(self.schedule.points(2)[-1])
+
     def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
         """Draw a cell and return its two ends."""
         grid = self.schedule.points(self.points.at(progress)).to(u.device)
@@ -157,6 +167,11 @@ class Ratio(Pairs):
     stages: int = 8
     k: float = 8.0
     b: float = 1.0
+
+    @property
+    def lowest(self) -> float:
+        """0, which r reaches in the first stages."""
+        return 0.0
 
     def stage(self, progress: Progress) -> int:
         """Return the stage this update belongs to, from 0."""

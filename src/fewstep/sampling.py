@@ -62,8 +62,8 @@ class Sampler(ABC):
 
     @property
     @abstractmethod
-    def default(self) -> int:
-        """The number of steps when nobody asks for another one."""
+    def made_for(self) -> tuple[int, ...]:
+        """The numbers of steps that it is made for, the default first."""
 
     @abstractmethod
     def calls(self, steps: int) -> int:
@@ -101,9 +101,9 @@ class FewStep(Sampler):
     gamma: float = 1.0
 
     @property
-    def default(self) -> int:
-        """The first of ``steps``."""
-        return self.steps[0]
+    def made_for(self) -> tuple[int, ...]:
+        """``steps``."""
+        return self.steps
 
     def calls(self, steps: int) -> int:
         """Return one call per step."""
@@ -127,9 +127,9 @@ class ManyStep(Sampler):
     steps: int = 18
 
     @property
-    def default(self) -> int:
-        """``steps``."""
-        return self.steps
+    def made_for(self) -> tuple[int, ...]:
+        """``steps`` alone."""
+        return (self.steps,)
 
     def calls(self, steps: int) -> int:
         """Return what the solver needs."""

@@ -2,8 +2,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from fewstep.data import Digits, ImageFolder, label_of, open_data
+from fewstep.data import Digits, ImageFolder, open_data
+from fewstep.data.base import Data
 from fewstep.errors import DataError
+from fewstep.labels import label_index
+
+
+def label_index_of(data: Data, text: str) -> int:
+    return label_index(text, data.classes, data.name)
 
 
 @pytest.fixture(scope="module")
@@ -42,40 +48,40 @@ def test_digits_describe_themselves(digits: Digits):
 
 
 def test_label_is_found_by_name_and_by_number(digits: Digits):
-    assert label_of(digits, "7") == 7
+    assert label_index_of(digits, "7") == 7
 
 
 def test_name_of_a_class_wins_over_its_number(paint, tmp_path):
     for name in ("3", "5", "7"):
         paint(f"{name}/0.png")
-    assert label_of(ImageFolder.open(tmp_path), "5") == 1
-    assert label_of(ImageFolder.open(tmp_path), "2") == 2
+    assert label_index_of(ImageFolder.open(tmp_path), "5") == 1
+    assert label_index_of(ImageFolder.open(tmp_path), "2") == 2
 
 
 @pytest.mark.parametrize("text", ["10", "-1", "seven", ""])
 def test_unknown_label_is_refused_with_the_range(digits: Digits, text: str):
     with pytest.raises(DataError, match=r"no class of 'digits'.* from 0 to 9.*Known: 0, 1"):
-        label_of(digits, text)
+        label_index_of(digits, text)
 
 
 def test_unknown_label_is_refused_with_the_nearest_name(paint, tmp_path):
     for name in ("cat", "dog", "horse"):
         paint(f"{name}/0.png")
     with pytest.raises(DataError, match="did you mean 'horse'"):
-        label_of(ImageFolder.open(tmp_path), "hourse")
+        label_index_of(ImageFolder.open(tmp_path), "hourse")
 
 
 def test_many_classes_are_not_all_listed(paint, tmp_path):
     for number in range(25):
         paint(f"class{number}/0.png")
     with pytest.raises(DataError, match="and 5 more"):
-        label_of(ImageFolder.open(tmp_path), "x")
+        label_index_of(ImageFolder.open(tmp_path), "x")
 
 
 def test_label_of_unconditional_data_is_refused(paint, tmp_path):
     paint("0.png")
     with pytest.raises(DataError, match="has no classes"):
-        label_of(ImageFolder.open(tmp_path), "0")
+        label_index_of(ImageFolder.open(tmp_path), "0")
 
 
 def test_digits_open_by_name():

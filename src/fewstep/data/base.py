@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from fewstep.batch import Batch
-from fewstep.errors import DataError, nearest
 
-__all__ = ["Data", "digest", "label_of"]
+__all__ = ["Data", "digest"]
 
 
 class Data(ABC):
@@ -45,32 +44,6 @@ class Data(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of everything here that training depends on."""
-
-
-def label_of(data: Data, text: str) -> int:
-    """Return the label that ``text`` means: a class name, or else an index.
-
-    A name wins over an index, so that with the classes 3, 5, 7 the text "5" means label 1.
-    Raises ``DataError`` when it is neither, with the accepted range and the nearest names.
-    """
-    if not data.classes:
-        raise DataError(f"The class {text!r} was asked for, but {data.name!r} has no classes. Leave the class out.")
-    if text in data.classes:
-        return data.classes.index(text)
-    if text.isdecimal() and int(text) < len(data.classes):
-        return int(text)
-    raise DataError(
-        f"{text!r} is no class of {data.name!r}. Accepted: a label from 0 to {len(data.classes) - 1}, or a name; "
-        f"{_some_names(text, data.classes)}"
-    )
-
-
-def _some_names(text: str, classes: Sequence[str], most: int = 20) -> str:
-    """List all names when they are few, otherwise the first ones and how many more there are."""
-    if len(classes) <= most:
-        return nearest(text, classes)
-    hint, _, _ = nearest(text, classes).partition("Known:")
-    return f"{hint}Known: {', '.join(classes[:most])} and {len(classes) - most} more."
 
 
 def digest(parts: Iterable[bytes]) -> str:

@@ -72,6 +72,10 @@ class Judge:
             vendi=vendi(self.features, centre=self.features.mean(0)),
         )
 
+    def distance(self, images: Tensor) -> float:
+        """The Frechet distance alone, for choosing between checkpoints."""
+        return frechet(self.features, extract(self.net, clamped(images)))
+
     def judge(
         self,
         images: Tensor,

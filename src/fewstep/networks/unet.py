@@ -39,15 +39,16 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads, self.norm = heads, nn.GroupNorm(8, width)
-        self.qkv, self.out = nn.Conv1d(width, 3 * width, 1), nn.Conv1d(width, width, 1)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, width, h, w) to the same shape."""
-        b, _, h, w = x.shape
-        q, k, v = self.qkv(self.norm(x).flatten(2)).reshape(b, 3, self.heads, -1, h * w).transpose(-1, -2).unbind(1)
-        mixed = scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, -1, h * w)
-        return x + self.out(mixed).reshape(x.shape)  # type: ignore[no-any-return]
+        b, width, h, w = x.shape
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(tokens).reshape(b, h * w, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = self.out(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, h * w, width))
+        return x + mixed.transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
 
 
 class Middle(nn.Module):
@@ -103,9 +104,6 @@ class UNet(nn.Module):
         self.last = nn.Sequential(nn.GroupNorm(8, inside), nn.SiLU(), last_layer)
         self.depth, self.levels = depth, len(widths)
         nn.init.zeros_(last_layer.weight)
-        for parameter in self.parameters():  # channels last: a tenth faster on a CPU, more on CUDA
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, label: Tensor, c: Tensor | None = None, label_s: Tensor | None = None) -> Tensor:
         """Return F(x), the shape of x."""

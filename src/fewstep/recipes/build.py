@@ -75,12 +75,15 @@ class Builder:
         origin, inside = get_origin(kind), get_args(kind)
         if origin in (Union, types.UnionType):
             return self._union(inside, value, path)
-        if origin is tuple and isinstance(value, list) and inside[-1:] == (Ellipsis,):
-            return tuple(self._value(inside[0], v, f"{path}.{i}") for i, v in enumerate(value))
+        if origin is tuple and inside[-1:] == (Ellipsis,):
+            entries = value if isinstance(value, list) else [value]
+            return tuple(self._value(inside[0], v, f"{path}.{i}") for i, v in enumerate(entries))
         if origin is tuple and isinstance(value, list) and len(value) == len(inside):
             return tuple(self._value(k, v, f"{path}.{i}") for i, (k, v) in enumerate(zip(inside, value, strict=True)))
         if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, dict):
             return {key: self._value(inside[1], v, f"{path}.{key}") for key, v in value.items()}
+        if kind is terms.Objective:
+            return self._objective(value, path)
         if kind in HOMES or kind is Process:
             return self._piece(kind, value, path)
         if is_dataclass(kind):
@@ -96,6 +99,17 @@ class Builder:
         if named and (isinstance(value, dict) or not plain):
             return self._value(named[0], value, path)
         return self._value(plain[0], value, path)
+
+    def _objective(self, value: Any, path: str) -> terms.Objective:
+        """Build ``[{term: settings}, {weight: w, term: settings}]``."""
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            raise RecipeError(f"{self.document.where(path)} is {value!r}; accepted is a list of terms, '- name: ...'.")
+        parts: list[tuple[scalars.Scalar, terms.Term]] = []
+        for i, entry in enumerate(value):
+            weight = self._value(scalars.Scalar, entry.get("weight", 1.0), f"{path}.{i}.weight")
+            named = {key: settings for key, settings in entry.items() if key != "weight"}
+            parts.append((weight, self._piece(terms.Term, named, f"{path}.{i}")))
+        return terms.Objective(tuple(parts))
 
     def _piece(self, kind: type, value: Any, path: str) -> Any:
         """Build ``name`` or ``{name: arguments}``."""
@@ -123,14 +137,16 @@ class Builder:
         try:
             found = vars(importlib.import_module(home))[last]
         except (ImportError, KeyError) as error:
-            raise RecipeError(f"{self.document.where(path)} names {name!r}, which cannot be imported: {error}") from error
+            raise RecipeError(
+                f"{self.document.where(path)} names {name!r}, which cannot be imported: {error}"
+            ) from error
         if not (inspect.isclass(found) and issubclass(found, kind)):
             raise RecipeError(f"{self.document.where(path)} names {name!r}, which is no {kind.__name__}.")
         return found
 
     def _dataclass(self, kind: type, arguments: Any, path: str) -> Any:
         """Call a dataclass with its arguments built; a lone value is the first field."""
-        known = {f.name: f for f in fields(kind) if f.init}
+        known = {f.name.rstrip("_"): f for f in fields(kind) if f.init}
         if arguments is None:
             arguments = {}
         if not isinstance(arguments, dict) or self._lone_piece(kind, arguments):
@@ -142,7 +158,10 @@ class Builder:
         for key, f in known.items():
             if key not in arguments and f.default is MISSING and f.default_factory is MISSING:
                 raise RecipeError(f"{self.document.where(path)} lacks {key!r}; its keys are {', '.join(known)}.")
-        built = {key: self._value(hints[key], value, f"{path}.{key}") for key, value in arguments.items()}
+        built = {
+            known[key].name: self._value(hints[known[key].name], value, f"{path}.{key}")
+            for key, value in arguments.items()
+        }
         try:
             return kind(**built)
         except RecipeError as error:

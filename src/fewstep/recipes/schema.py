@@ -34,7 +34,7 @@ class LearnerSpec:
     every: int = 1
     after: int = 0
     accumulate: int = 1
-    clip: float = float("inf")
+    clip: float | None = None
     averages: Mapping[str, Ema] = field(default_factory=dict)
 
 
@@ -62,6 +62,7 @@ class Recipe:
     """A paper as data.  ``steps`` batches of ``batch`` items (per process); the student is the learner ``student``.
 
     ``process`` and ``sigma_data`` are the teacher's unless given; without a teacher, ``sigma_data`` is measured.
+    ``looks`` times the student is looked at, scored on ``judged`` samples, and saved; the best weights are the result.
     ``keep`` names the average of the student that is sampled, judged and saved ("" = the weights themselves).
     """
 
@@ -79,6 +80,7 @@ class Recipe:
     frozen: Mapping[str, FrozenSpec] = field(default_factory=dict)
     pairs: PairsSpec | None = None
     looks: int = 20
+    judged: int = 1024
 
     @property
     def needs_teacher(self) -> bool:

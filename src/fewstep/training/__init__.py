@@ -3,23 +3,23 @@
 ``train`` is a generator: logging, looking, saving and stopping are the caller's own loop.
 """
 
-from fewstep.turn import Rollout, Turn
 from fewstep.training.average import Average, Ema
-from fewstep.training.checkpoint import checkpoints, load_weights, restore, save_training, save_weights
+from fewstep.training.checkpoint import checkpoints, load_weights, restore, save_training, save_weights, weights_bytes
 from fewstep.training.learner import Learner
 from fewstep.training.loop import Report, Training, train
 from fewstep.training.monitors import Collapse, Connected, Finite, Monitor, RunawayCritic, watch
 from fewstep.training.optimisers import Adam, AdamW, Optimiser, RAdam
 from fewstep.training.rollouts import BackwardSimulation, OneStep
+from fewstep.turn import Rollout, Turn
 
 __all__ = [
     "Adam",
     "AdamW",
     "Average",
     "BackwardSimulation",
-    "Ema",
     "Collapse",
     "Connected",
+    "Ema",
     "Finite",
     "Learner",
     "Monitor",
@@ -38,4 +38,5 @@ __all__ = [
     "save_weights",
     "train",
     "watch",
+    "weights_bytes",
 ]

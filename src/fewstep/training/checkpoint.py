@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fewstep.errors import WeightsError
@@ -17,14 +17,19 @@ from fewstep.files import whole_folder
 from fewstep.training.learner import Learner
 from fewstep.training.loop import Training
 
-__all__ = ["checkpoints", "load_weights", "restore", "save_training", "save_weights"]
+__all__ = ["checkpoints", "load_weights", "restore", "save_training", "save_weights", "weights_bytes"]
 
 FORMAT = 1
 
 
 def save_weights(net: nn.Module, path: Path) -> None:
     """Write the parameters and buffers of a network as safetensors; the caller makes the write atomic."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, path)
+    path.write_bytes(weights_bytes(net))
+
+
+def weights_bytes(net: nn.Module) -> bytes:
+    """Return the safetensors file of a network's parameters and buffers."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()})
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
@@ -89,7 +94,8 @@ def _save_learner(learner: Learner, folder: Path, name: str) -> None:
         save_weights(follower.net, folder / f"{name}.{average}.safetensors")
     state = learner.optimizer.state_dict()["state"]
     flat = {f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
-    save_file({k: v.detach().cpu().contiguous() for k, v in flat.items()}, folder / f"{name}.optimiser.safetensors")
+    content = save({key: tensor.detach().cpu().contiguous() for key, tensor in flat.items()})
+    (folder / f"{name}.optimiser.safetensors").write_bytes(content)
 
 
 def _load_learner(learner: Learner, folder: Path, name: str) -> None:

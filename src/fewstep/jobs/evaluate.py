@@ -1,0 +1,76 @@
+"""Judge models against data: one row per model and number of steps, the floor beside them."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fewstep.data import Data
+from fewstep.errors import DataError
+from fewstep.evaluate import Judge, Row, cached_classifier
+from fewstep.model import Model
+
+__all__ = ["CACHE", "evaluate", "judge_for", "labels_like"]
+
+CACHE = Path.home() / ".cache" / "fewstep"
+MOST = 10_000  # images held for judging; more change the third digit only and cost minutes on a CPU
+
+
+def judge_for(data: Data, features: nn.Module | None = None, cache: Path = CACHE) -> Judge:
+    """Return a judge of images like ``data`` (at most 10,000 of them, evenly spread).
+
+    ``features`` maps images to (n, d); without it a small classifier is trained once from a fixed seed and kept in
+    ``cache``.
+    """
+    batch = data.batch(_spread(len(data), MOST))
+    classifier = cached_classifier(batch.x0, batch.c, len(data.classes), cache)
+    named = classifier if data.classes else None
+    return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named)
+
+
+def evaluate(
+    model: Model,
+    judge: Judge,
+    *,
+    name: str,
+    steps: Sequence[int] | None = None,
+    samples: int | None = None,
+    seed: int = 1_000_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Return one row per number of steps: ``samples`` images (default: as many as real ones) of seeds from ``seed``.
+
+    Labels are those of the real data, in their order.  Seconds are of sampling alone, after one batch to warm up.
+    """
+    rows = []
+    for count in steps or [model.steps]:
+        seeds, labels = _requests(model, judge, samples, seed)
+        model.sample(seeds[:64], None if labels is None else labels[:64], count)
+        start = time.perf_counter()
+        images = model.sample(seeds, labels, count, progress=progress)
+        seconds = (time.perf_counter() - start) / len(seeds)
+        calls = model.calls(count)
+        rows.append(judge.judge(images, labels, model=name, steps=count, calls=calls, seconds_per_image=seconds))
+    return rows
+
+
+def labels_like(judge: Judge, count: int) -> Tensor | None:
+    """Return ``count`` labels in the proportions of the real data, or None when they have none."""
+    if judge.labels is None:
+        return None
+    return judge.labels[torch.tensor(_spread(len(judge.labels), count))]
+
+
+def _requests(model: Model, judge: Judge, samples: int | None, seed: int) -> tuple[list[int], Tensor | None]:
+    count = len(judge.features) if samples is None else samples
+    if count < 8:
+        raise DataError(f"{count} samples were asked for; a judgement needs at least 8, and thousands mean something.")
+    labels = labels_like(judge, count) if model.classes else None
+    return list(range(seed, seed + count)), labels
+
+
+def _spread(have: int, want: int) -> list[int]:
+    """Return ``want`` indices spread evenly over ``have`` (each once while there are enough)."""
+    return list(range(have)) if want == have else [i * have // want for i in range(want)]

@@ -1,0 +1,166 @@
+"""Run a recipe from start to end: data in, a finished model folder out, resumable at every moment."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from fewstep.data import Data, batches
+from fewstep.errors import UnhealthyTraining
+from fewstep.files import write_whole
+from fewstep.jobs.evaluate import CACHE, judge_for
+from fewstep.jobs.health import Doctor, reference_of
+from fewstep.jobs.pairs import pairs_for
+from fewstep.jobs.progress import bar
+from fewstep.jobs.record import Record
+from fewstep.model import Model
+from fewstep.recipes import Assembly, Recipe, assemble, load_recipe
+from fewstep.store import load_model, save_model
+from fewstep.training import Collapse, Training, load_weights, train, weights_bytes
+from fewstep.versions import hardware, versions
+
+__all__ = ["Options", "distill", "fit", "train_teacher"]
+
+LOGGED = 200  # turns of each learner that are written down; more only make the curves denser
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run needs besides its recipe: where it goes, its seed, and whether it shows bars.
+
+    ``settings`` are ``path=value`` changes to the recipe, ``cache`` keeps the judge's feature network.
+    """
+
+    out: Path
+    seed: int = 0
+    show: bool = True
+    settings: Sequence[str] = ()
+    cache: Path = CACHE
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything one run holds while it trains."""
+
+    recipe: Recipe
+    source: Data
+    training: Training
+    model: Model
+    doctor: Doctor
+    record: Record
+    accelerator: Accelerator
+    options: Options
+
+
+def train_teacher(data: Data, options: Options, recipe: str = "edm") -> Model:
+    """Train a teacher with a recipe that needs none; return it, finished and saved in ``options.out``."""
+    return fit(load_recipe(recipe, options.settings), recipe, data, options)
+
+
+def distill(teacher: Model, data: Data, options: Options, recipe: str = "dmd2") -> Model:
+    """Distil a teacher into a few-step student; return it, finished and saved in ``options.out``."""
+    return fit(load_recipe(recipe, options.settings), recipe, data, options, teacher)
+
+
+def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model | None = None) -> Model:
+    """Run a recipe.  An interrupted run continues from its last checkpoint; a finished one is loaded.
+
+    Raises ``RecipeError`` when the folder holds another run, and ``UnhealthyTraining`` with a diagnosis when a
+    monitor stops the run; the last healthy and the best weights are kept.
+    """
+    record = Record.open(options.out, recipe, name, data, options.seed, teacher)
+    if record.finished:
+        return load_model(options.out)
+    run = _prepare(recipe, data, options, teacher, record)
+    try:
+        _loop(run)
+    except UnhealthyTraining as error:
+        kept = f"The last healthy checkpoint is in {record.checkpoints}, the best weights are {record.best_weights}."
+        raise UnhealthyTraining(f"{error} {kept if record.best else 'Nothing healthy was saved yet.'}") from error
+    facts = {"recipe": name, "source": recipe.source, "data": data.name, "seed": options.seed}
+    return _finish(run, facts)
+
+
+def _prepare(recipe: Recipe, data: Data, options: Options, teacher: Model | None, record: Record) -> _Run:
+    """Make the pairs if the recipe wants them, build the learners, continue where the last run stopped."""
+    source = data
+    if recipe.pairs is not None and teacher is not None:
+        labels = data.batch(range(len(data))).c
+        source = pairs_for(recipe.pairs, teacher, labels, options.out / "pairs", options.seed, options.show)
+    assembly = assemble(recipe, source.batch(range(min(len(source), 2000))), len(data.classes), teacher, options.seed)
+    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    if teacher is not None:
+        teacher.to(accelerator.device)
+    assembly.training.prepare(accelerator)
+    doctor = Doctor(judge_for(data, cache=options.cache), Collapse.against(reference_of(data, teacher)), recipe.judged)
+    record.resume(assembly.training)
+    model = _model(assembly, recipe, data)
+    return _Run(recipe, source, assembly.training, model, doctor, record, accelerator, options)
+
+
+def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
+    return Model(assembly.student, recipe.sampler, tuple(data.shape), tuple(data.classes), assembly.network)
+
+
+def _loop(run: _Run) -> None:
+    """Train; log, look and save at even distances."""
+    training, record, acc = run.training, run.record, run.accelerator
+    every = {name: max(learner.total // LOGGED, 1) for name, learner in training.learners.items()}
+    apart, began, title = (
+        max(training.steps // run.recipe.looks, 1),
+        time.perf_counter() - record.seconds,
+        run.options.out,
+    )
+    stream = batches(
+        run.source,
+        run.recipe.batch,
+        seed=run.options.seed,
+        start=training.step,
+        rank=acc.process_index,
+        world=acc.num_processes,
+    )
+    note, looked = "", training.step
+    with bar(f"training {title.name}", run.options.show and acc.is_main_process) as move:
+        for report in train(training, stream, acc):
+            run.doctor.listen(report)
+            if training.learners[report.learner].updates % every[report.learner] == 0:
+                record.log(report)
+            due = training.step % apart == 0 or training.step == training.steps
+            if due and training.step > looked and acc.is_main_process:
+                record.seconds, looked = time.perf_counter() - began, training.step
+                note = f"score {_look(run):.4g}"
+                record.save(training)
+            move(training.step, training.steps, note)
+
+
+def _look(run: _Run) -> float:
+    """Look at samples, keep the weights if they are the best so far, and return the score."""
+    step, record = run.training.step, run.record
+    seen = run.doctor.look(run.model, step)
+    record.log_look(step, seen)
+    if seen["score"] < record.best.get("score", float("inf")):
+        record.best = {"score": seen["score"], "step": step}
+        write_whole(record.best_weights, weights_bytes(run.model.view.net))
+    return seen["score"]
+
+
+def _finish(run: _Run, facts: dict[str, object]) -> Model:
+    """Take the best weights, write the model, and return it."""
+    run.accelerator.wait_for_everyone()
+    load_weights(run.model.view.net, run.record.best_weights)
+    facts |= {
+        "trained steps": run.training.steps,
+        "best step": int(run.record.best["step"]),
+        "training seconds": round(run.record.seconds, 1),
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+    finished = replace(run.model, facts=facts)
+    finished.view.net.eval().requires_grad_(False)
+    if run.accelerator.is_main_process:
+        save_model(finished, run.options.out)
+    run.accelerator.wait_for_everyone()
+    return load_model(run.options.out).to(run.accelerator.device)

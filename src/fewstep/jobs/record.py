@@ -1,0 +1,112 @@
+"""What a run writes down: its plan, its log, its checkpoints and which weights were best."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fewstep.data import Data
+from fewstep.errors import RecipeError
+from fewstep.files import write_whole
+from fewstep.model import Model
+from fewstep.recipes import Recipe, spell
+from fewstep.training import Report, Training, checkpoints, restore, save_training
+
+__all__ = ["Record", "read_log"]
+
+
+@dataclass
+class Record:
+    """The folder of a run while it is made.
+
+    ``plan.json`` says what is being run; ``log.jsonl`` has a line per logged turn and per look; ``checkpoints`` holds
+    the newest two states, ``best.safetensors`` the best weights so far.
+    """
+
+    root: Path
+    plan: Mapping[str, Any]
+    best: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    _lines: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, root: Path, recipe: Recipe, name: str, data: Data, seed: int, teacher: Model | None) -> "Record":
+        """Begin or continue a run in ``root``; raise ``RecipeError`` when the folder holds another one."""
+        plan = {
+            "recipe": name,
+            "settings": spell(recipe),
+            "data": {"name": data.name, "fingerprint": data.fingerprint()},
+            "seed": seed,
+            "teacher": None if teacher is None else teacher.facts.get("weights"),
+        }
+        plan = json.loads(json.dumps(plan))
+        path = root / "plan.json"
+        if path.is_file():
+            _refuse_other(root, json.loads(path.read_text()), plan)
+        write_whole(path, (json.dumps(plan, indent=1) + "\n").encode())
+        return cls(root, plan)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds the finished model of this plan."""
+        return (self.root / "run.json").is_file()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the states of the training are."""
+        return self.root / "checkpoints"
+
+    @property
+    def best_weights(self) -> Path:
+        """The weights with the lowest score so far."""
+        return self.root / "best.safetensors"
+
+    def resume(self, training: Training) -> None:
+        """Bring the training to the newest checkpoint, if there is one, and the log with it."""
+        found = checkpoints(self.checkpoints)
+        if not found:
+            return
+        extra = restore(training, found[-1])
+        self.best, self.seconds = extra["best"], extra["seconds"]
+        self._lines = [line for line in read_log(self.root) if line["step"] < training.step]
+
+    def save(self, training: Training) -> None:
+        """Write the log and a checkpoint."""
+        text = "".join(json.dumps(line) + "\n" for line in self._lines)
+        write_whole(self.root / "log.jsonl", text.encode())
+        save_training(training, self.checkpoints, {"best": self.best, "seconds": self.seconds})
+
+    def log(self, report: Report) -> None:
+        """Keep the numbers of one turn."""
+        costs = {f"{report.learner}: {name}": float(cost) for name, cost in report.costs.items()}
+        notes = {f"{report.learner}: {name}": value for name, value in report.notes.items()}
+        norm = {f"{report.learner}: gradient norm": float(report.norm)}
+        self._lines.append({"step": report.step, **costs, **norm, **notes})
+
+    def log_look(self, step: int, seen: Mapping[str, float]) -> None:
+        """Keep the numbers of one look at samples."""
+        self._lines.append({"step": step, **{f"look: {name}": value for name, value in seen.items()}})
+
+
+def read_log(root: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's log; none when there is no log."""
+    path = root / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _refuse_other(root: Path, there: Any, wanted: Any) -> None:
+    changed = list(_differences(there, wanted, ""))
+    if changed:
+        raise RecipeError(
+            f"{root} holds another run: {'; '.join(changed[:4])}. Give another --out, remove the folder, or ask for "
+            "the run that is there."
+        )
+
+
+def _differences(there: Any, wanted: Any, path: str) -> list[str]:
+    """Say which values differ, by their paths."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        keys = sorted({*there, *wanted})
+        return [line for key in keys for line in _differences(there.get(key), wanted.get(key), f"{path}.{key}")]
+    return [] if there == wanted else [f"{path.lstrip('.')} is {there!r} there and {wanted!r} here"]

@@ -1,0 +1,29 @@
+"""Papers as data: what a recipe may say, how it is read, and what it stands for."""
+
+from fewstep.recipes.assemble import Assembly, assemble, guide
+from fewstep.recipes.build import Builder, choices
+from fewstep.recipes.cite import bibliography, cite
+from fewstep.recipes.load import load_recipe, parse
+from fewstep.recipes.read import Document, paper_names, read
+from fewstep.recipes.schema import FrozenSpec, LearnerSpec, PairsSpec, Recipe
+from fewstep.recipes.spell import spell
+
+__all__ = [
+    "Assembly",
+    "Builder",
+    "Document",
+    "FrozenSpec",
+    "LearnerSpec",
+    "PairsSpec",
+    "Recipe",
+    "assemble",
+    "bibliography",
+    "choices",
+    "cite",
+    "guide",
+    "load_recipe",
+    "paper_names",
+    "parse",
+    "read",
+    "spell",
+]

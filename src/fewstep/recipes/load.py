@@ -1,0 +1,52 @@
+"""A recipe by its name or path, ready to use."""
+
+from collections.abc import Sequence
+
+from fewstep.errors import RecipeError, nearest
+from fewstep.recipes.build import Builder
+from fewstep.recipes.read import Document, read
+from fewstep.recipes.schema import Recipe
+
+__all__ = ["load_recipe", "parse"]
+
+
+def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Read the recipe ``name`` (or a .yaml path) with ``path=value`` settings applied.
+
+    Raises ``RecipeError`` with path and line for everything that is unknown, missing or of the wrong kind.
+    """
+    return parse(read(name).with_settings(settings))
+
+
+def parse(document: Document) -> Recipe:
+    """Build the recipe of a document and check that its parts fit together."""
+    recipe = Builder(document).build(Recipe, dict(document.values), "")
+    _check(recipe, document)
+    return recipe
+
+
+def _check(recipe: Recipe, document: Document) -> None:
+    if "student" not in recipe.learners:
+        raise RecipeError(
+            f"{document.where('learners')} has the learners {list(recipe.learners)}; one must be called 'student'."
+        )
+    if recipe.keep and recipe.keep not in recipe.learners["student"].averages:
+        known = recipe.learners["student"].averages
+        raise RecipeError(f"{document.where('keep')} names the average {recipe.keep!r}; {nearest(recipe.keep, known)}")
+    if min(recipe.steps, recipe.batch, recipe.looks) < 1:
+        raise RecipeError(
+            f"steps is {recipe.steps}, batch {recipe.batch}, looks {recipe.looks}; all must be 1 or more."
+        )
+    for name, spec in recipe.learners.items():
+        if (spec.from_ is None) == (spec.network is None) and spec.from_ is None:
+            raise RecipeError(f"{document.where(f'learners.{name}')} needs 'from: teacher' or a 'network'.")
+        if spec.from_ not in (None, "teacher"):
+            raise RecipeError(f"{document.where(f'learners.{name}.from')} is {spec.from_!r}; accepted is 'teacher'.")
+    _check_teacher(recipe, document)
+
+
+def _check_teacher(recipe: Recipe, document: Document) -> None:
+    if not recipe.needs_teacher and recipe.process is None:
+        raise RecipeError(f"{document.name} needs a 'process' (edm, linear, trigflow or vp), as it has no teacher.")
+    if any(term.networks() for spec in recipe.learners.values() for _, term in spec.objective.items()):
+        return

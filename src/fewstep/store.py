@@ -1,0 +1,90 @@
+"""Models on disk: ``run.json`` says in words what a folder holds, ``model.safetensors`` holds the weights."""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fewstep.denoiser import Denoiser
+from fewstep.errors import WeightsError
+from fewstep.files import write_whole
+from fewstep.model import Model
+from fewstep.networks import build_network
+from fewstep.predict import Prediction
+from fewstep.process import Process
+from fewstep.recipes import Builder, Document, spell
+from fewstep.sampling import Sampler
+from fewstep.training import load_weights, weights_bytes
+
+__all__ = ["load_model", "read_run", "save_model"]
+
+FORMAT = 1
+WORDS, WEIGHTS = "run.json", "model.safetensors"
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write the weights, then the words that say what they are, each whole or not at all."""
+    view, content = model.view, weights_bytes(model.view.net)
+    words = {
+        "format": FORMAT,
+        "network": spell(model.network),
+        "process": spell(view.process),
+        "prediction": spell(view.prediction),
+        "second_time": view.second_time,
+        "sampler": spell(model.sampler),
+        "shape": list(model.shape),
+        "classes": list(model.classes),
+        "facts": dict(model.facts) | {"weights": sha256(content).hexdigest()[:16]},
+    }
+    write_whole(folder / WEIGHTS, content)
+    write_whole(folder / WORDS, (json.dumps(words, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def load_model(folder: str | Path, net: nn.Module | None = None) -> Model:
+    """Read a folder that ``save_model`` wrote.
+
+    ``net`` is needed when the network was the caller's own object.  Raises ``WeightsError`` when the folder is
+    missing, unfinished, damaged or of another network.
+    """
+    root = Path(folder)
+    words = read_run(root)
+    build = Builder(Document(str(root / WORDS), words)).build
+    if net is None:
+        net = build_network(words["network"]) if words["network"] else _own_network(root)
+    load_weights(net, root / WEIGHTS)
+    process: Process = build(Process, words["process"], "process")  # type: ignore[type-abstract]
+    prediction: Prediction = build(Prediction, words["prediction"], "prediction")  # type: ignore[type-abstract]
+    sampler: Sampler = build(Sampler, words["sampler"], "sampler")  # type: ignore[type-abstract]
+    view = Denoiser(net.eval().requires_grad_(False), process, prediction, words["second_time"])
+    return Model(view, sampler, tuple(words["shape"]), tuple(words["classes"]), words["network"], words["facts"])
+
+
+def read_run(root: Path) -> dict[str, Any]:
+    """Read ``run.json``; raise ``WeightsError`` when the folder holds no finished model of this format."""
+    if not root.is_dir():
+        raise WeightsError(f"There is no folder {root}. Give the --out folder of `fewstep train` or `fewstep distill`.")
+    if not (root / WORDS).is_file():
+        unfinished = (root / "checkpoints").is_dir()
+        reason = (
+            "its training is not finished; run the command that started it again and it continues"
+            if unfinished
+            else "accepted are folders that `fewstep train` or `fewstep distill` wrote"
+        )
+        raise WeightsError(f"{root} holds no model (no {WORDS}): {reason}.")
+    try:
+        words = json.loads((root / WORDS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{root / WORDS} cannot be read ({error}); train again or restore the file.") from error
+    if not isinstance(words, Mapping) or words.get("format") != FORMAT:
+        raise WeightsError(f"{root / WORDS} is not of format {FORMAT}; it was written by another version of fewstep.")
+    return dict(words)
+
+
+def _own_network(root: Path) -> nn.Module:
+    raise WeightsError(
+        f"The model in {root} has a network that was made in Python, not named in a recipe. Load it with "
+        "load_model(folder, net=...), giving a network of the same shape."
+    )

@@ -1,7 +1,7 @@
 """The one question that every network is asked: which data does this noisy x come from?"""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -12,6 +12,7 @@ from fewstep.types import Cond, T, X
 __all__ = ["Denoiser", "Denoises", "Once"]
 
 
+@runtime_checkable
 class Denoises(Protocol):
     """Anything that maps (x, t, c) to an estimate of the data: a network's view, a guided one, an exact one."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
 
@@ -25,7 +25,7 @@ class VP(Process):
     Build it with ``from_betas`` or ``from_diffusers``.  Raises ``RecipeError`` unless the table falls within [0, 1].
     """
 
-    alphas_cumprod: tuple[float, ...]
+    alphas_cumprod: tuple[float, ...] = field(repr=False)
     sigma_data: float = 1.0
 
     def __post_init__(self) -> None:

@@ -2,9 +2,7 @@
 
 from base64 import b64encode
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from platform import python_version
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -12,19 +10,9 @@ from fewstep.evaluate.headline import headline
 from fewstep.evaluate.rows import Row
 from fewstep.evaluate.table import cells, columns_of, name
 from fewstep.files import write_whole
+from fewstep.versions import versions as installed
 
-__all__ = ["Report", "installed_versions", "write_report"]
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the numbers depend on."""
-    versions = {"Python": python_version()}
-    for package in ("fewstep", "torch", "torchmetrics"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "source tree"
-    return versions
+__all__ = ["Report", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +30,7 @@ class Report:
     settings: dict[str, str]
     commands: list[str]
     timings: dict[str, float]
-    versions: dict[str, str] = field(default_factory=installed_versions)
+    versions: dict[str, str] = field(default_factory=installed)
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -15,6 +15,7 @@ from fewstep.model import Model
 __all__ = ["CACHE", "evaluate", "judge_for", "labels_like"]
 
 CACHE = Path.home() / ".cache" / "fewstep"
+FIRST_SEED = 1_000_000  # apart from the seeds that checkpoints are chosen by
 MOST = 10_000  # images held for judging; more change the third digit only and cost minutes on a CPU
 
 
@@ -37,16 +38,15 @@ def evaluate(
     name: str,
     steps: Sequence[int] | None = None,
     samples: int | None = None,
-    seed: int = 1_000_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
-    """Return one row per number of steps: ``samples`` images (default: as many as real ones) of seeds from ``seed``.
+    """Return one row per number of steps: ``samples`` images (default: as many as real ones).
 
-    Labels are those of the real data, in their order.  Seconds are of sampling alone, after one batch to warm up.
+    Labels are those of the real data, in their order; seeds count from 1,000,000.  Seconds are of sampling alone, after one batch to warm up.
     """
     rows = []
     for count in steps or [model.steps]:
-        seeds, labels = _requests(model, judge, samples, seed)
+        seeds, labels = _requests(model, judge, samples)
         model.sample(seeds[:64], None if labels is None else labels[:64], count)
         start = time.perf_counter()
         images = model.sample(seeds, labels, count, progress=progress)
@@ -63,12 +63,12 @@ def labels_like(judge: Judge, count: int) -> Tensor | None:
     return judge.labels[torch.tensor(_spread(len(judge.labels), count))]
 
 
-def _requests(model: Model, judge: Judge, samples: int | None, seed: int) -> tuple[list[int], Tensor | None]:
+def _requests(model: Model, judge: Judge, samples: int | None) -> tuple[list[int], Tensor | None]:
     count = len(judge.features) if samples is None else samples
     if count < 8:
         raise DataError(f"{count} samples were asked for; a judgement needs at least 8, and thousands mean something.")
     labels = labels_like(judge, count) if model.classes else None
-    return list(range(seed, seed + count)), labels
+    return list(range(FIRST_SEED, FIRST_SEED + count)), labels
 
 
 def _spread(have: int, want: int) -> list[int]:

@@ -11,6 +11,7 @@ __all__ = ["Bar", "bar", "console"]
 
 console = Console(stderr=True)
 
+
 class Bar(Protocol):
     """Moves a bar."""
 

@@ -159,7 +159,7 @@ class Builder:
             if key not in arguments and f.default is MISSING and f.default_factory is MISSING:
                 raise RecipeError(f"{self.document.where(path)} lacks {key!r}; its keys are {', '.join(known)}.")
         built = {
-            known[key].name: self._value(hints[known[key].name], value, f"{path}.{key}")
+            known[key].name: self._value(hints[known[key].name], value, f"{path}.{key}".lstrip("."))
             for key, value in arguments.items()
         }
         try:

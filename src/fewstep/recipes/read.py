@@ -27,6 +27,7 @@ class Document:
 
     def where(self, path: str) -> str:
         """Return ``path (file:line)`` for the nearest path that is written down."""
+        path = path.lstrip(".")
         shorter = path
         while shorter and shorter not in self.lines:
             shorter = shorter.rpartition(".")[0]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fewstep.denoiser import Denoises
@@ -34,9 +35,9 @@ class DPMSolver(Solver):
             x0 = denoiser(x, t, c)
             here, there = process.logsnr(t) / 2, process.logsnr(s) / 2
             ahead = x0
-            if previous is not None and there.isfinite().all():
+            if previous is not None:
                 before, old = previous
-                half = (there - here) / (here - before) / 2
+                half = torch.where(there.isfinite(), (there - here) / (here - before) / 2, 0.0)
                 ahead = over(1 + half, x) * x0 - over(half, x) * old
             x, previous = process.step(x, ahead, t, s), (here, x0)
         return x

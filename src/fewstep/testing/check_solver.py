@@ -49,12 +49,12 @@ def mixture(process: Process) -> Mixture:
 
 def measured_order(solver: Solver, world: World, steps: int) -> float:
     """Return how many times the error halves when the steps do, between ``steps`` and ``2 steps``."""
-    x, errors = _points(world.process), list[float]()
-    for count in (steps, 2 * steps):
-        times = _times(world.process, count)
-        exact = world.flow(x, times[0].expand(len(x)), times[-1].expand(len(x)))
-        errors.append((solver(world, x, times) - exact).norm().item())
-    return math.log2(errors[0] / errors[1])
+    x, (start, end) = _points(world.process), _times(world.process, 1)
+    exact = world.flow(x, start.expand(len(x)), end.expand(len(x)))
+    coarse, fine = (
+        (solver(world, x, _times(world.process, count)) - exact).norm().item() for count in (steps, 2 * steps)
+    )
+    return math.log2(coarse / fine)
 
 
 def _times(process: Process, count: int) -> Tensor:
@@ -91,12 +91,12 @@ def _check_items(solver: Solver, process: Process) -> None:
 
 
 def _check_spread(solver: Solver, process: Process, steps: int) -> None:
-    world, items = gaussian(process), 8192
-    times = torch.cat([_times(process, 10 * steps), torch.zeros(1, dtype=torch.float64)])
+    world, items = gaussian(process), 4096
+    times = torch.cat([_times(process, 5 * steps), torch.zeros(1, dtype=torch.float64)])
     generator = torch.Generator().manual_seed(0)
     start = times[:1].expand(items)
     x = process.noise(world.sample(items, generator), torch.randn(items, 2, generator=generator).double(), start)
     ends = [solver(world, x, times, None, Draws(1, x.device)) for _ in range(2)]
     require(torch.equal(*ends), "the same draws give the same end")
     gap = (ends[0].std(0) / world.std - 1).abs().max().item()
-    require(gap < 0.06, f"many small steps keep the spread of the data (off by {gap:.3g})")  # 5 deviations, and bias
+    require(gap < 0.08, f"many small steps keep the spread of the data (off by {gap:.3g})")  # 5 deviations, and bias

@@ -90,7 +90,7 @@ class Trailing(Schedule):
 
     def points(self, count: int) -> Tensor:
         """Return ``count`` times from ``high`` down to ``high / count``."""
-        return self.at(1 - torch.arange(count, dtype=torch.float64) / count)
+        return self.at(torch.arange(count, 0, -1, dtype=torch.float64) / count)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fewstep.scalars import Progress
 from fewstep.times import Law
 from fewstep.types import Cond, T, X
 
-__all__ = ["Noised", "On", "Rollout", "Turn"]
+__all__ = ["Noised", "On", "Rolled", "Rollout", "Turn"]
 
 On = Literal["data", "samples"]
 
@@ -28,8 +28,16 @@ class Rollout(ABC):
     """How the student makes the samples that are judged."""
 
     @abstractmethod
-    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> X:
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> "Rolled":
         """Return samples of the shape of ``like``, with a graph where the paper has one."""
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """The student's samples x0 and the time t of the call that made them."""
+
+    x0: X
+    t: T
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,17 @@ class Turn:
         return self.views[self.me].process
 
     @cached_property
-    def samples(self) -> X:
+    def samples(self) -> Rolled:
         """The student's samples for this batch; they carry a graph in the student's turn only."""
         return self.rollout(self.flow_map("student"), self.batch.x0, self.c, self.draws)
 
     def clean(self, on: On) -> X:
         """Return the items that costs are computed on: the data, or the student's samples."""
-        return self.batch.x0 if on == "data" else self.samples
+        return self.batch.x0 if on == "data" else self.samples.x0
+
+    def made_at(self, on: On) -> T | None:
+        """Return the time of the call that made the clean items: the second time of a fake score; None for data."""
+        return None if on == "data" else self.samples.t
 
     def noised(self, on: On, law: Law, stream: str) -> Noised:
         """Diffuse the clean items to times of ``law``: one draw for all who name the same ``stream``."""

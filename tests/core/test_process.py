@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from fewstep.errors import RecipeError
-from fewstep.process import EDM, Linear, TrigFlow, over
+from fewstep.process import EDM, Linear, Process, TrigFlow, over
 from fewstep.testing import PATHS, ConformanceError, Gaussian, check_process
 from fewstep.vp import VP
 
@@ -82,9 +82,9 @@ def test_velocity_of_each_path_is_the_textbook_one():
 
 def test_shift_moves_the_clock_as_in_sd3():
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
-    assert torch.allclose(Linear(shift=3).sigma(t), 3 * t / (1 + 2 * t))
-    assert torch.allclose(Linear(shift=3).alpha(t) + Linear(shift=3).sigma(t), torch.ones_like(t))
-    assert torch.equal(Linear(shift=1).sigma(t), t)
+    assert torch.allclose(Linear(shift=3.0).sigma(t), 3 * t / (1 + 2 * t))
+    assert torch.allclose(Linear(shift=3.0).alpha(t) + Linear(shift=3.0).sigma(t), torch.ones_like(t))
+    assert torch.equal(Linear(shift=1.0).sigma(t), t)
 
 
 def test_labels_are_what_published_networks_expect():
@@ -148,7 +148,7 @@ def test_vp_refuses_an_unknown_schedule_and_names_the_nearest():
 
 
 @dataclass(frozen=True)
-class Loud(EDM.__base__):
+class Loud(Process):
     """An EDM path with one rule broken."""
 
     broken: str

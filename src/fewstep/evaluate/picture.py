@@ -50,13 +50,16 @@ def strip(rows_of_images: list[Strip], path: Path) -> None:
     _save(paper, path)
 
 
-def grid(images: Tensor, path: Path, columns: int) -> None:
-    """Write a PNG of images (n, 1 or 3, h, w) in [-1, 1], row by row, in so many columns."""
-    _save(_sheet(images, columns), path)
+def grid(images: Tensor, path: Path, columns: int, scale: int | None = None) -> None:
+    """Write a PNG of images (n, 1 or 3, h, w) in [-1, 1], row by row, in so many columns.
+
+    Each pixel becomes ``scale`` x ``scale`` of them; without a scale, tiles have the size of those of ``strip``.
+    """
+    _save(_sheet(images, columns, scale), path)
 
 
-def _sheet(images: Tensor, columns: int) -> Image.Image:
-    tiles = [_tile(Image.fromarray(pixels.squeeze(-1).numpy())) for pixels in eight_bit(images)]
+def _sheet(images: Tensor, columns: int, scale: int | None = None) -> Image.Image:
+    tiles = [_tile(Image.fromarray(pixels.squeeze(-1).numpy()), scale) for pixels in eight_bit(images)]
     if not tiles or columns < 1:
         raise DataError(f"A grid needs at least one image and one column, not {len(tiles)} and {columns}.")
     columns = min(columns, len(tiles))
@@ -67,10 +70,10 @@ def _sheet(images: Tensor, columns: int) -> Image.Image:
     return sheet
 
 
-def _tile(image: Image.Image) -> Image.Image:
+def _tile(image: Image.Image, factor: int | None) -> Image.Image:
     longest = max(image.size)
-    if longest <= TILE:
-        factor = TILE // longest
+    if factor is not None or longest <= TILE:
+        factor = factor or TILE // longest
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     scale = min(1.0, LARGEST / longest)
     return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)

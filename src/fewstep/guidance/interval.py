@@ -32,4 +32,4 @@ class Interval(Guidance):
             return guided(x, t, c)
         if not inside.any():
             return plain(x, t, c)
-        return torch.where(over(inside, x).bool(), guided(x, t, c), plain(x, t, c))
+        return torch.where(over(inside.double(), x) > 0, guided(x, t, c), plain(x, t, c))

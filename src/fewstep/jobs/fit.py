@@ -91,7 +91,8 @@ def _prepare(recipe: Recipe, data: Data, options: Options, teacher: Model | None
         labels = data.batch(range(len(data))).c
         source = pairs_for(recipe.pairs, teacher, labels, options.out / "pairs", options.seed, options.show)
     assembly = assemble(recipe, source.batch(range(min(len(source), 2000))), len(data.classes), teacher, options.seed)
-    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    cuda = torch.cuda.is_available()
+    accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
     if teacher is not None:
         teacher.to(accelerator.device)
     assembly.training.prepare(accelerator)

@@ -40,6 +40,6 @@ class Denoise(Term):
         c = turn.c
         if self.drop > 0:
             c = drop(c, turn.draws.uniform(len(noised.t)) < self.drop)
-        estimate = turn.denoiser()(noised.x, noised.t, c)
+        estimate = turn.denoiser()(noised.x, noised.t, c, turn.made_at(self.on))
         weight = self.weight(turn.process, noised.t, noised.t)
         return weight.to(estimate.dtype) * self.metric(estimate, noised.x0)

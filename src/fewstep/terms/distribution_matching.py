@@ -59,7 +59,8 @@ class DistributionMatching(Term):
     ``real`` names the (guided) teacher, ``fake`` the learner that denoises the student's samples.  The gradient
     with respect to x0 is g / dimensions; the value is mean g^2 / 2 and says nothing about quality.  Exact when the
     fake score is the student's: with ``KL`` the gradient is that of the reverse KL divergence at each t.
-    Source: DMD, arXiv 2311.18828, eq. 7; DMD2, arXiv 2405.14867, eq. 2.
+    Source: DMD, arXiv 2311.18828, eq. 7; DMD2, arXiv 2405.14867, eq. 2.  *Ours*: a fake score with a second time is
+    told at which call of a multistep student the sample was made, so that every call is matched, not their mixture.
     """
 
     real: str = "teacher"
@@ -78,7 +79,7 @@ class DistributionMatching(Term):
         noised = turn.noised("samples", self.times, "distribution_matching")
         with torch.no_grad():
             real = turn.denoiser(self.real)(noised.x, noised.t, turn.c)
-            fake = turn.denoiser(self.fake)(noised.x, noised.t, turn.c)
+            fake = turn.denoiser(self.fake)(noised.x, noised.t, turn.c, turn.made_at("samples"))
             g = over(self.normaliser(turn.process, noised, real), real) * (fake - real)
             target = noised.x0 - g
         return (noised.x0 - target).square().flatten(1).mean(1) / 2

@@ -44,7 +44,7 @@ def mixture(process: Process) -> Mixture:
     means = torch.tensor([[-1.5, 0.2], [1.2, 0.8], [0.3, -1.4]], dtype=torch.float64)
     stds = torch.tensor([0.7, 0.5, 0.9], dtype=torch.float64)
     weights = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
-    return Mixture(process, weights, process.sigma_data * means, process.sigma_data * stds)
+    return Mixture(process, weights, process.sigma_data * means, process.sigma_data * stds, substeps=48)
 
 
 def measured_order(solver: Solver, world: World, steps: int) -> float:

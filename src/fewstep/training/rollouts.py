@@ -7,7 +7,7 @@ import torch
 from fewstep.draws import Draws
 from fewstep.flowmap import FlowMap
 from fewstep.times import Schedule
-from fewstep.turn import Rollout
+from fewstep.turn import Rolled, Rollout
 from fewstep.types import Cond, X
 
 __all__ = ["BackwardSimulation", "OneStep"]
@@ -23,11 +23,11 @@ class OneStep(Rollout):
 
     start: float
 
-    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> X:
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> Rolled:
         """Return one sample per item of ``like``."""
         t = _everywhere(self.start, like)
         x = student.process.noise(torch.zeros_like(like), draws.normal(like), t)
-        return student(x, t, torch.zeros_like(t), c)
+        return Rolled(student(x, t, torch.zeros_like(t), c), t)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class BackwardSimulation(Rollout):
     steps: int = 4
     first: float = 0.0
 
-    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> X:
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> Rolled:
         """Return one sample per item of ``like``, made by the k-th call."""
         times = self.schedule.points(self.steps).to(like.device)
         k = 0 if draws.integer(10**6) < self.first * 10**6 else draws.integer(self.steps)
@@ -54,4 +54,4 @@ class BackwardSimulation(Rollout):
                 x0 = student(x, t, end, c)
             t = _everywhere(times[i + 1], like)
             x = student.process.noise(x0, draws.normal(like), t)
-        return student(x, t, end, c)
+        return Rolled(student(x, t, end, c), t)

@@ -1,0 +1,130 @@
+"""Models side by side: one table and one picture, of the same seeds and labels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fewstep.data import Data
+from fewstep.errors import DataError
+from fewstep.evaluate import Judge, Report, Row, Strip, markdown, quality_curve, read_rows, strip
+from fewstep.evaluate import write_report, write_rows
+from fewstep.files import write_whole
+from fewstep.jobs.evaluate import CACHE, evaluate, judge_for
+from fewstep.jobs.origin import data_for
+from fewstep.jobs.progress import bar
+from fewstep.model import Model
+from fewstep.store import load_model
+from fewstep.versions import hardware
+
+__all__ = ["Comparison", "compare", "measure", "names_of", "stored_rows"]
+
+SHOWN = 12  # images in a row of the picture
+ROWS = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How to compare: the data to judge by (default: those of the first model), how many samples (default: as many
+    as there are real ones), where feature networks are kept, and whether bars are shown."""
+
+    data: str | None = None
+    samples: int | None = None
+    cache: Path = CACHE
+    show: bool = True
+
+
+def names_of(folders: Sequence[Path]) -> dict[str, Path]:
+    """Name each folder: by its last part, or by its whole path where two end alike.  Raises ``DataError`` for one
+    that is given twice."""
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise DataError(f"A folder is given twice: {', '.join(map(str, folders))}. Give each model once.")
+    ends = [folder.resolve().name for folder in folders]
+    return {str(folder) if ends.count(end) > 1 else end: folder for folder, end in zip(folders, ends, strict=True)}
+
+
+def compare(folders: Sequence[Path], out: Path, how: Comparison) -> list[Row]:
+    """Judge the models and write ``table.md``, ``strip.png``, ``curve.png``, ``results.json`` and ``report.html``.
+
+    Rows that `fewstep evaluate` left in a folder are used when they were measured in the same way; otherwise the
+    models are judged now.  Returns the rows, the floor first.
+    """
+    named = names_of(folders)
+    models = {name: load_model(folder) for name, folder in named.items()}
+    data = data_for(next(iter(models.values())), folders[0], how.data)
+    _refuse_different(models, named)
+    jobs = [(name, model, steps) for name, model in models.items() for steps in model.sampler.made_for]
+    rows = _stored(named) if how.data is None and how.samples is None else None
+    rows = rows or measure(jobs, judge_for(data, cache=how.cache), how)
+    _write(out, rows, models, data, named)
+    return rows
+
+
+def measure(jobs: Sequence[tuple[str, Model, int]], judge: Judge, how: Comparison) -> list[Row]:
+    """Return the floor and a row for each (name, model, number of steps).
+
+    Raises ``RecipeError`` for a number of steps that a schedule does not allow, before anything is sampled.
+    """
+    for _, model, steps in jobs:
+        model.sampler.schedule.steps(steps)
+    rows = [judge.floor()]
+    with bar("evaluating", how.show) as move:
+        for i, (name, model, steps) in enumerate(jobs):
+            move(i, len(jobs), f"{name} at {steps} steps")
+            rows += evaluate(model, judge, name=name, steps=[steps], samples=how.samples)
+        move(len(jobs), len(jobs))
+    return rows
+
+
+def stored_rows(folder: Path) -> list[Row] | None:
+    """Return the rows in the folder of a run; None when there are none, or only of an older model."""
+    path = folder / ROWS
+    if not path.is_file() or path.stat().st_mtime < (folder / "run.json").stat().st_mtime:
+        return None
+    return read_rows(path)
+
+
+def _stored(named: Mapping[str, Path]) -> list[Row] | None:
+    """Return the stored rows of all models when they can be compared: one floor, one number of samples."""
+    found: list[Row] = []
+    floors: set[Row] = set()
+    for name, folder in named.items():
+        rows = stored_rows(folder) or []
+        own = [row for row in rows if row.model == folder.resolve().name]
+        if not own:
+            return None
+        floors |= {row for row in rows if row.model == "real"}
+        found += [replace(row, model=name) for row in own]
+    return [*floors, *found] if len(floors) == 1 and len({row.samples for row in found}) == 1 else None
+
+
+def _refuse_different(models: Mapping[str, Model], named: Mapping[str, Path]) -> None:
+    first = next(iter(models))
+    for name, model in models.items():
+        if (model.shape, model.classes) != (models[first].shape, models[first].classes):
+            raise DataError(
+                f"{named[first]} makes items of {models[first].shape} in {len(models[first].classes)} classes, "
+                f"{named[name]} of {model.shape} in {len(model.classes)}. Compare models of the same data."
+            )
+
+
+def _write(out: Path, rows: list[Row], models: Mapping[str, Model], data: Data, named: Mapping[str, Path]) -> None:
+    write_rows(out / "results.json", rows)
+    write_whole(out / "table.md", markdown(rows).encode())
+    quality_curve(rows, out / "curve.png")
+    strip(list(_strips(rows, models)), out / "strip.png")
+    settings = {"data": data.name, "hardware": hardware()} | {name: str(folder) for name, folder in named.items()}
+    command = f"fewstep compare {' '.join(map(str, named.values()))} --out {out}"
+    curve = (out / "curve.png").read_bytes()
+    report = Report(" and ".join(models), out / "strip.png", rows, curve, None, settings, [command], {})
+    write_report(out / "report.html", report)
+
+
+def _strips(rows: list[Row], models: Mapping[str, Model]) -> Iterator[Strip]:
+    """One row of pictures per measured row, all of the same seeds and labels."""
+    for row in rows:
+        if row.model in models:
+            model = models[row.model]
+            labels = [i % len(model.classes) for i in range(SHOWN)] if model.classes else None
+            about = f"{1000 * (row.seconds_per_image or 0):.2f} ms an image\nFréchet distance {row.frechet or 0:.3g}"
+            title = f"{row.model}, {row.steps} step{'s' if row.steps != 1 else ''}"
+            yield Strip(title, about, model.sample(range(SHOWN), labels, row.steps))

@@ -1,0 +1,72 @@
+"""Where a run came from: the command that started it and the data it was given, kept beside what it made."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fewstep.data import Data, Digits, open_data
+from fewstep.errors import DataError, WeightsError
+from fewstep.files import write_whole
+from fewstep.model import Model
+
+__all__ = ["Origin", "data_for", "keep_origin", "origin_of"]
+
+FILE = "command.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The command line that started a run, and its data as ``open_data`` takes them: a name or an absolute path."""
+
+    command: str
+    data: str
+
+
+def keep_origin(folder: Path, origin: Origin) -> None:
+    """Write ``command.json`` into the folder of a run that is about to begin; that of a run which is there stays."""
+    if not (folder / "plan.json").is_file():
+        write_whole(folder / FILE, (json.dumps(asdict(origin), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def origin_of(folder: Path) -> Origin | None:
+    """Return what ``keep_origin`` wrote; None for a run that was started in Python."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Origin(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}). Restore the file, or remove it.") from error
+
+
+def data_for(model: Model, folder: Path, given: str | None = None) -> Data:
+    """Open the data that a model was trained on, or those that are ``given``, in the form of what the model makes.
+
+    Raises ``DataError`` when nothing says which data these are, and when they are of another shape or have other
+    classes than the model.
+    """
+    size, channels = (model.shape[-1], model.shape[0]) if len(model.shape) == 3 else (None, None)
+    data = open_data(given or _remembered(model, folder), size, channels)
+    if tuple(data.shape) != model.shape or (model.classes and tuple(data.classes) != model.classes):
+        raise DataError(
+            f"The model in {folder} makes {_form(model.shape, model.classes)}, but the data {data.name!r} are "
+            f"{_form(data.shape, data.classes)}. Give the data that it was trained on with --data."
+        )
+    return data
+
+
+def _remembered(model: Model, folder: Path) -> str:
+    origin, name = origin_of(folder), model.facts.get("data")
+    if origin is not None:
+        return origin.data
+    if name == Digits.name:
+        return Digits.name
+    raise DataError(
+        f"The model in {folder} was trained on {name!r}, but the folder does not say where these data lie. "
+        "Give them with --data."
+    )
+
+
+def _form(shape: tuple[int, ...], classes: tuple[str, ...]) -> str:
+    few = f" ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else ""
+    return f"items of {'x'.join(map(str, shape))} in {len(classes) or 'no'} classes{few}"

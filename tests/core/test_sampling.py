@@ -1,0 +1,146 @@
+"""Few-step sampling keeps every marginal, and every item depends on its own seed only."""
+
+import pytest
+import torch
+
+from fewstep.denoiser import Denoiser
+from fewstep.draws import item_noise
+from fewstep.errors import RecipeError
+from fewstep.flowmap import FlowMap
+from fewstep.networks import MLP
+from fewstep.predict import V
+from fewstep.process import EDM
+from fewstep.sampling import FewStep, ManyStep, few_step
+from fewstep.solvers import DDIM, DPMSolver, Heun
+from fewstep.testing import PATHS, Classes, Counted, Gaussian, Jump
+from fewstep.times import Explicit, Karras, Trailing
+
+MEAN, STD = 0.7, 0.4
+
+
+def world_on(path) -> Gaussian:
+    return Gaussian(path, torch.tensor([MEAN], dtype=torch.float64), STD)
+
+
+def moments(student: FlowMap, times: torch.Tensor, gamma: float, start: tuple[float, float]) -> tuple[float, float]:
+    """Return the mean and the deviation at the last time, exactly: the sampler is affine in x and in its noise.
+
+    Item 0 starts at the mean and gets no noise; each further item has one source of randomness at one deviation.
+    """
+    sources = len(times) - 1
+    x = torch.full((1 + sources, 1), start[0], dtype=torch.float64)
+    x[1] += start[1]
+    z = torch.zeros(sources - 1, 1 + sources, 1, dtype=torch.float64)
+    for i in range(sources - 1):
+        z[i, 2 + i] = 1
+    ends = few_step(student, x, times, gamma=gamma, z=z)[:, 0]
+    return ends[0].item(), (ends[1:] - ends[0]).norm().item()
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_exact_student_keeps_every_marginal(path, gamma):
+    times = path.t_max * torch.tensor([0.97, 0.7, 0.31, 0.05, 0.0], dtype=torch.float64)
+    world, one = world_on(path), torch.ones(1, dtype=torch.float64)
+    at_start = (path.alpha(times[:1]).item() * MEAN, world.spread(times[:1]).item())
+    for count in (1, 2, 3, 4):
+        mean, spread = moments(FlowMap(Jump(world)), times[: count + 1], gamma, at_start)
+        end = times[count] * one
+        assert mean == pytest.approx(path.alpha(end).item() * MEAN, rel=1e-9)
+        assert spread == pytest.approx(world.spread(end).item(), rel=1e-9)
+
+
+def test_student_that_is_a_denoiser_loses_spread():
+    """One DDIM step is no flow map: the check above can fail."""
+    world, times = world_on(EDM()), torch.tensor([80.0, 1.0, 0.0], dtype=torch.float64)
+    _, spread = moments(FlowMap(world), times, 1.0, (MEAN, world.spread(times[:1]).item()))
+    assert spread < 0.9 * STD
+
+
+def test_gamma_0_ignores_the_noise_and_walks_the_boundaries():
+    path = EDM()
+    world, times = world_on(path), torch.tensor([80.0, 2.0, 0.0], dtype=torch.float64)
+    x = torch.linspace(-90, 90, 7, dtype=torch.float64)[:, None]
+    t, s = (time.expand(7) for time in times[:2])
+    by_hand = FlowMap(world)(FlowMap(world)(x, t, s), s, 0 * s)
+    assert torch.equal(few_step(FlowMap(world), x, times, gamma=0.0), by_hand)
+
+
+def test_gamma_1_is_the_sampler_of_consistency_models():
+    """x <- f(x + t z, t), with fresh noise on the estimate of the data."""
+    world, times = world_on(EDM()), torch.tensor([80.0, 2.0, 0.5, 0.0], dtype=torch.float64)
+    x, *z = torch.randn(3, 7, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    by_hand = world(x, times[0].expand(7))
+    for time, noise in zip(times[1:], z, strict=False):
+        by_hand = world(by_hand + time * noise, time.expand(7))
+    assert torch.allclose(few_step(FlowMap(world), x, times, z=torch.stack(z)), by_hand, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan")])
+def test_gamma_outside_0_to_1_is_refused(gamma):
+    with pytest.raises(RecipeError, match="accepted is 0"):
+        few_step(FlowMap(world_on(EDM())), torch.zeros(1, 1), torch.tensor([1.0, 0.0]), gamma=gamma)
+
+
+def test_missing_noise_is_refused():
+    with pytest.raises(RecipeError, match="1 batches of fresh noise 'z'"):
+        few_step(FlowMap(world_on(EDM())), torch.zeros(1, 1), torch.tensor([2.0, 1.0, 0.0]).double(), gamma=0.5)
+
+
+SAMPLERS = [
+    FewStep(Karras()),
+    FewStep(Karras(), gamma=0.5),
+    FewStep(Explicit((80.0, 20.0, 2.0, 0.5)), gamma=0.0),
+    ManyStep(Karras(), Heun()),
+    ManyStep(Karras(), DPMSolver()),
+    ManyStep(Karras(), DDIM()),
+]
+samplers = pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
+
+
+@samplers
+def test_item_17_depends_on_its_own_seed_only(sampler):
+    world = Classes(EDM(), torch.linspace(-1, 1, 4)[:, None, None].expand(4, 2, 3), STD)
+    seeds, c = [1000 + i for i in range(32)], torch.arange(32) % 3
+    batch = sampler.sample(world, seeds, (2, 3), c, 4)
+    alone = sampler.sample(world, [1017], (2, 3), c[17:18], 4)
+    others = sampler.sample(world, [7, 8, 1017], (2, 3), torch.tensor([0, 1, 17 % 3]), 4)
+    assert batch.dtype == torch.float32
+    assert torch.equal(batch[17], alone[0])
+    assert torch.equal(batch[17], others[2])
+    assert not torch.equal(batch[17], batch[20])
+
+
+@samplers
+def test_item_17_of_a_network_depends_on_its_own_seed_only(sampler):
+    """A network's matrix products may round differently with the batch size: equal to six digits, not to the bit."""
+    torch.manual_seed(0)
+    view = Denoiser(MLP(2, width=16, depth=1), EDM(), V())
+    batch, alone = (sampler.sample(view, seeds, (2,), None, 3) for seeds in (list(range(32)), [17]))
+    assert torch.allclose(batch[17], alone[0], rtol=1e-4, atol=1e-4)
+
+
+@samplers
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_sampler_calls_the_network_as_often_as_it_says(sampler, steps):
+    counted = Counted(world_on(EDM()))
+    sampler.sample(counted, [1, 2], (1,), None, steps)
+    assert counted.calls == sampler.calls(steps)
+
+
+def test_sampler_starts_from_noise_of_the_first_time():
+    counted = Counted(world_on(PATHS["vp linear"]))
+    FewStep(Trailing(1000.0)).sample(counted, [5], (1,), None, 1)
+    x, t, _, _ = counted.asked[0]
+    start = item_noise([5], (1,))[0] * counted.process.sigma(t).float()
+    assert t.item() == 1000
+    assert torch.allclose(x, start)
+
+
+def test_default_steps_are_the_first_it_is_made_for():
+    assert FewStep(Karras(), steps=(4, 1)).made_for == (4, 1)
+    assert ManyStep(Karras(), steps=35).made_for == (35,)
+
+
+def test_deterministic_sampler_wants_no_fresh_noise():
+    assert [FewStep(Karras(), gamma=gamma).fresh(4) for gamma in (0.0, 0.5, 1.0)] == [0, 3, 3]

@@ -1,0 +1,167 @@
+import dataclasses
+
+import pytest
+import torch
+from toy import PROCESS, batches, check_equal, network, prepared, student_training, teacher_training, weights
+
+from fewstep.denoiser import Denoiser
+from fewstep.errors import RecipeError
+from fewstep.scalars import Piecewise
+from fewstep.terms import Denoise, DistributionMatching
+from fewstep.training import Adam, Learner, OneStep, Training, restore, save_training, train
+
+
+def run(training: Training, items: int = 8) -> Training:
+    accelerator = prepared(training)
+    for _ in train(training, batches(items, training.step), accelerator):
+        pass
+    return training
+
+
+@pytest.mark.parametrize("make", [teacher_training, student_training])
+def test_same_seed_gives_the_same_weights(make):
+    check_equal(weights(run(make())), weights(run(make())))
+
+
+@pytest.mark.parametrize("make", [teacher_training, student_training])
+@pytest.mark.parametrize("stop", [1, 7, 12])
+def test_resume_is_bit_equal(make, stop, tmp_path):
+    whole = run(make())
+    first = make()
+    accelerator = prepared(first)
+    for _ in train(first, batches(8), accelerator):
+        if first.step == stop:
+            break
+    save_training(first, tmp_path, {"note": 1})
+    second = make()
+    accelerator = prepared(second)
+    assert restore(second, tmp_path / f"step-{stop:08d}") == {"note": 1}
+    for _ in train(second, batches(8, second.step), accelerator):
+        pass
+    check_equal(weights(whole), weights(second))
+
+
+def test_accumulation_equals_the_whole_batch():
+    whole, pieces = weights(run(teacher_training())), weights(run(teacher_training(accumulate=4)))
+    for name, value in whole.items():
+        torch.testing.assert_close(pieces[name], value, atol=2e-5, rtol=1e-4)
+
+
+def test_a_batch_that_pieces_do_not_divide_is_refused():
+    with pytest.raises(RecipeError, match="batch of 8 cannot be cut into 3 equal pieces"):
+        run(teacher_training(accumulate=3))
+
+
+def test_learners_keep_their_pace():
+    training = run(student_training(steps=9))
+    assert {name: learner.updates for name, learner in training.learners.items()} == {"student": 5, "fake_score": 9}
+    assert {name: learner.total for name, learner in training.learners.items()} == {"student": 5, "fake_score": 9}
+
+
+def test_a_learner_that_starts_later_waits():
+    training = student_training(steps=9)
+    training.learners["student"].after = 4
+    assert [training.due(step) for step in (0, 3, 4, 5, 6)] == [
+        ["fake_score"],
+        ["fake_score"],
+        ["student", "fake_score"],
+        ["fake_score"],
+        ["student", "fake_score"],
+    ]
+
+
+def test_only_the_learner_whose_turn_it_is_changes():
+    training = student_training(steps=1)
+    training.learners["fake_score"].after = 5
+    teacher = training.frozen["teacher"].net
+    before, frozen = weights(training), {k: v.clone() for k, v in teacher.state_dict().items()}
+    after = weights(run(training))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"student"}
+    assert all(torch.equal(v, frozen[k]) for k, v in teacher.state_dict().items())
+    assert all(p.grad is None for p in training.learners["fake_score"].bare.parameters())
+
+
+def test_no_gradient_is_left_behind_between_turns():
+    training = run(student_training(steps=4))
+    for learner in training.learners.values():
+        assert all(parameter.grad is None for parameter in learner.bare.parameters())
+        assert not any(parameter.requires_grad for parameter in learner.bare.parameters())
+
+
+def test_average_follows_with_its_decay():
+    training = teacher_training(steps=1)
+    learner = training.learners["student"]
+    start = {name: value.clone() for name, value in learner.followers["ema"].net.state_dict().items()}
+    run(training)
+    decay = learner.averages["ema"].at(dataclasses.replace(learner.progress, update=0))
+    assert decay == pytest.approx(0.1)  # (1 + 0) / (10 + 0): the warm start
+    for name, value in learner.followers["ema"].net.state_dict().items():
+        expected = decay * start[name] + (1 - decay) * learner.bare.state_dict()[name]
+        torch.testing.assert_close(value, expected)
+
+
+def test_rate_schedule_reaches_the_optimiser():
+    learner = Learner(Denoiser(network(), PROCESS), Denoise(), Adam(Piecewise(((0.0, 1.0), (1.0, 0.0)))))
+    training = Training({"student": learner}, OneStep(2.0), steps=4)
+    accelerator, rates = prepared(training), []
+    for _ in train(training, batches(4), accelerator):
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1.0, 0.75, 0.5, 0.25])
+
+
+def test_clipping_bounds_the_update():
+    step = {}
+    for clip in (1e9, 1e-3):
+        learner = Learner(Denoiser(network(), PROCESS), Denoise(), SGD(), clip=clip)
+        training = Training({"student": learner}, OneStep(2.0), steps=1)
+        before = weights(training)
+        after = weights(run(training))
+        step[clip] = torch.cat([(after[k] - before[k]).flatten() for k in before]).norm().item()
+    assert step[1e-3] == pytest.approx(1e-3, rel=1e-2)
+    assert step[1e9] > 1e-2
+
+
+class SGD(Adam):
+    """Plain gradient descent with rate 1, whose step is the gradient."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    def __call__(self, parameters):
+        return torch.optim.SGD(parameters, lr=1.0)
+
+
+def test_a_turn_without_a_finite_gradient_changes_nothing():
+    training = teacher_training(steps=1)
+    accelerator, before = prepared(training), weights(training)
+    poisoned = (dataclasses.replace(batch, x0=batch.x0 * float("nan")) for batch in batches(8))
+    reports = list(train(training, poisoned, accelerator))
+    assert not reports[0].norm.isfinite()
+    check_equal(before, weights(training))
+
+
+def test_probe_reports_the_gradient_of_each_term():
+    training = student_training(steps=6)
+    reports = [r for r in train(training, batches(8), prepared(training)) if r.gradients]
+    assert {r.learner for r in reports} == {"student", "fake_score"}
+    assert {name for r in reports for name in r.gradients} == {
+        "DistributionMatching",
+        "Adversarial",
+        "Denoise",
+        "Discriminate",
+    }
+    assert all(value is not None and value >= 0 for r in reports for value in r.gradients.values())
+
+
+def test_a_term_that_names_an_unknown_network_is_refused():
+    learner = Learner(Denoiser(network(), PROCESS), DistributionMatching(fake="fake_scroe"), Adam(1e-3))
+    frozen = {"teacher": Denoiser(network(), PROCESS), "fake_score": Denoiser(network(), PROCESS)}
+    with pytest.raises(RecipeError, match=r"'fake_scroe'; did you mean 'fake_score'\?"):
+        Training({"student": learner}, OneStep(2.0), frozen)
+
+
+@pytest.mark.parametrize("setting", [{"every": 0}, {"accumulate": 0}, {"after": -1}, {"clip": 0.0}])
+def test_impossible_paces_are_refused(setting):
+    with pytest.raises(RecipeError, match="accepted are every >= 1"):
+        Learner(Denoiser(network(), PROCESS), Denoise(), Adam(1e-3), **setting)

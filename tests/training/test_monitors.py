@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from fewstep.errors import UnhealthyTraining
+from fewstep.training import Collapse, Connected, Finite, Report, RunawayCritic, watch
+
+
+def report(step=0, norm=1.0, gradients=None, notes=None) -> Report:
+    return Report(step, "student", {"Denoise": torch.tensor(0.5)}, torch.tensor(norm), notes or {}, gradients or {})
+
+
+def test_finite_stops_after_so_many_bad_turns_in_a_row():
+    monitor, bad = Finite(patience=3), report(norm=float("nan"))
+    for each in (bad, bad, report(), bad, bad):
+        monitor(each)
+    with pytest.raises(UnhealthyTraining, match=r"not finite 3 times in a row .*Lower its learning rate"):
+        monitor(bad)
+
+
+def test_connected_stops_at_a_term_without_a_path():
+    Connected()(report(gradients={"A": 0.1}))
+    with pytest.raises(UnhealthyTraining, match="the term B gives 'student' no gradient"):
+        Connected()(report(gradients={"A": 0.1, "B": None}))
+
+
+def test_connected_forgives_a_zero_at_the_start_only():
+    monitor = Connected(patience=3)  # a fake score that still equals the teacher gives a gradient of exactly 0
+    for norm in (0.0, 0.0, 0.1, 0.0, 0.0):
+        monitor(report(gradients={"A": norm}))
+    with pytest.raises(UnhealthyTraining, match="no gradient"):
+        monitor(report(gradients={"A": 0.0}))
+
+
+def test_runaway_critic_is_named_only_when_it_is_always_right():
+    calm, wild = RunawayCritic(turns=10), RunawayCritic(turns=10)
+    for turn in range(30):
+        calm(report(notes={"critic accuracy": 0.9}))
+        if turn < 9:
+            wild(report(notes={"critic accuracy": 1.0}))
+    with pytest.raises(UnhealthyTraining, match=r"right 100.0% of the time for 10 turns"):
+        watch([wild], report(notes={"critic accuracy": 1.0}))
+
+
+@pytest.fixture
+def healthy() -> torch.Tensor:
+    return torch.randn(5, 8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_healthy_samples_pass(healthy):
+    other = torch.randn(5, 8, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    seen = Collapse.against(healthy).look(other, 10)
+    assert seen["deviation"] == pytest.approx(1, abs=0.1)
+    assert seen["distance between seeds"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("sick", "word"),
+    [
+        (lambda x: torch.full_like(x, 0.3), "flat"),
+        (lambda x: 0.1 * x, "flat"),
+        (lambda x: 10 * x, "exploding"),
+        (lambda x: x[:, :1].expand_as(x), "different seeds give nearly the same sample"),
+        (lambda x: x * float("nan"), "not finite"),
+    ],
+)
+def test_collapse_is_named(healthy, sick, word):
+    with pytest.raises(UnhealthyTraining, match=f"step 7 .*{word}"):
+        Collapse.against(healthy).look(sick(healthy), 7)

@@ -20,11 +20,14 @@ def seed_for(*parts: int | str) -> int:
 def item_noise(seeds: Sequence[int], shape: Sequence[int], steps: int = 1) -> Tensor:
     """Return standard normal noise (steps, items, *shape), each item from its own seed alone.
 
-    Drawn on the CPU in float32, so item 17 is the same for every batch size and on every device.
+    Drawn on the CPU in float32, so item 17 is the same for every batch size and on every device; one step after the
+    other, so the first is the same however many follow.
     """
     generator, out = torch.Generator(), torch.empty(len(seeds), steps, *shape)
     for item, seed in zip(out, seeds, strict=True):
-        item.normal_(generator=generator.manual_seed(seed))
+        generator.manual_seed(seed)
+        for noise in item:
+            noise.normal_(generator=generator)
     return out.transpose(0, 1)
 
 

@@ -103,14 +103,6 @@ def test_each_item_is_inside_or_outside_by_its_own_noise_level():
     assert counted.calls == 2
 
 
-def test_the_interval_is_open_below_and_closed_above():
-    x, t, c = questions(count=2)
-    t = torch.tensor([0.25, 2.0], dtype=torch.float64)
-    guided = Interval(0.25, 2.0)(CFG(4.0)(classes()))(x, t, c)
-    assert torch.equal(guided[0], classes()(x, t, c)[0])
-    assert torch.equal(guided[1], CFG(4.0)(classes())(x, t, c)[1])
-
-
 @pytest.mark.parametrize("name", ["linear", "vp scaled", "trigflow"])
 def test_the_interval_is_one_of_noise_to_signal(name: str):
     path = PATHS[name]

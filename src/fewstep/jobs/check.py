@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from fewstep.data import Digits, open_data
-from fewstep.errors import DataError, WeightsError, nearest
+from fewstep.errors import DataError, UnhealthyTraining, WeightsError, nearest
 from fewstep.jobs.listing import check_parts, describe
-from fewstep.jobs.origin import origin_of
+from fewstep.jobs.origin import illness_of, origin_of
 from fewstep.jobs.record import read_log
 from fewstep.model import Model
 from fewstep.recipes import load_recipe, paper_names
@@ -59,14 +59,22 @@ def check_data(name: str, size: int | None = None, channels: int | None = None) 
 
 
 def check_run(root: Path) -> dict[str, str]:
-    """Say whether a run is finished, healthy and whole.  Raises ``WeightsError`` when its weights are not."""
+    """Say whether a run is finished, healthy and whole.
+
+    Raises ``WeightsError`` when its weights are not, and ``UnhealthyTraining`` when a monitor had stopped it.
+    """
     words = {"run": str(root), **_plan(root)}
     if (root / "run.json").is_file():
         model = load_model(root)
         _refuse_changed(root, model)
         words |= _finished(model) | {"health": _health(read_log(root)), "weights": "readable, as they were saved"}
         return words | {"verdict": "finished"}
-    return words | _interrupted(root) | {"health": _health(read_log(root))}
+    if illness := illness_of(root):
+        raise UnhealthyTraining(
+            f"{root} was stopped by a monitor, and the same command would stop again: {illness} Change the recipe "
+            "so (with --set), and give another --out."
+        )
+    return words | {"health": _health(read_log(root))} | _interrupted(root)
 
 
 def _plan(root: Path) -> dict[str, str]:
@@ -129,7 +137,7 @@ def _refuse_changed(root: Path, model: Model) -> None:
         )
 
 
-def _health(log: list[Mapping[str, Any]]) -> str:
+def _health(log: Sequence[Mapping[str, Any]]) -> str:
     """Say whether all that was logged is finite, and how the score went."""
     if not log:
         return "nothing is logged yet"
@@ -140,7 +148,7 @@ def _health(log: list[Mapping[str, Any]]) -> str:
     if not scores:
         return "healthy so far, but not looked at yet"
     best, last = min(scores, key=lambda step: scores[step]), max(scores)
-    said = f"{len(scores)} looks, best score {scores[best]:.3g} at step {best:,}, last {scores[last]:.3g}"
+    said = f"best score {scores[best]:.3g} at step {best:,}, last {scores[last]:.3g}; looks at samples: {len(scores)}"
     if scores[last] > WORSE * scores[best]:
         return f"got worse after its best: {said}; the best weights are kept, a lower learning rate may help"
     return f"healthy: {said}"

@@ -6,8 +6,18 @@ from pathlib import Path
 
 from fewstep.data import Data
 from fewstep.errors import DataError
-from fewstep.evaluate import Judge, Report, Row, Strip, markdown, quality_curve, read_rows, strip
-from fewstep.evaluate import write_report, write_rows
+from fewstep.evaluate import (
+    Judge,
+    Report,
+    Row,
+    Strip,
+    markdown,
+    quality_curve,
+    read_rows,
+    strip,
+    write_report,
+    write_rows,
+)
 from fewstep.files import write_whole
 from fewstep.jobs.evaluate import CACHE, evaluate, judge_for
 from fewstep.jobs.origin import data_for

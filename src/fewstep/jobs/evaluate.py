@@ -25,7 +25,7 @@ def judge_for(data: Data, features: nn.Module | None = None, cache: Path = CACHE
     ``features`` maps images to (n, d); without it a small classifier is trained once from a fixed seed and kept in
     ``cache``.
     """
-    batch = data.batch(_spread(len(data), MOST))
+    batch = data.batch(_spread(len(data), min(len(data), MOST)))
     classifier = cached_classifier(batch.x0, batch.c, len(data.classes), cache)
     named = classifier if data.classes else None
     return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named)

@@ -34,11 +34,16 @@ class Options:
     ``settings`` are ``path=value`` changes to the recipe, ``cache`` keeps the judge's feature network.
     """
 
-    out: Path
+    out: Path | str
     seed: int = 0
     show: bool = True
     settings: Sequence[str] = ()
     cache: Path = CACHE
+
+    @property
+    def folder(self) -> Path:
+        """``out`` as a path."""
+        return Path(self.out)
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,9 @@ def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model 
     Raises ``RecipeError`` when the folder holds another run, and ``UnhealthyTraining`` with a diagnosis when a
     monitor stops the run; the last healthy and the best weights are kept.
     """
-    record = Record.open(options.out, recipe, name, data, options.seed, teacher)
+    record = Record.open(options.folder, recipe, name, data, options.seed, teacher)
     if record.finished:
-        return load_model(options.out)
+        return load_model(options.folder)
     run = _prepare(recipe, data, options, teacher, record)
     try:
         _loop(run)
@@ -89,7 +94,7 @@ def _prepare(recipe: Recipe, data: Data, options: Options, teacher: Model | None
     source = data
     if recipe.pairs is not None and teacher is not None:
         labels = data.batch(range(len(data))).c
-        source = pairs_for(recipe.pairs, teacher, labels, options.out / "pairs", options.seed, options.show)
+        source = pairs_for(recipe.pairs, teacher, labels, options.folder / "pairs", options.seed, options.show)
     assembly = assemble(recipe, source.batch(range(min(len(source), 2000))), len(data.classes), teacher, options.seed)
     cuda = torch.cuda.is_available()
     accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
@@ -113,7 +118,7 @@ def _loop(run: _Run) -> None:
     apart, began, title = (
         max(training.steps // run.recipe.looks, 1),
         time.perf_counter() - record.seconds,
-        run.options.out,
+        run.options.folder,
     )
     stream = batches(
         run.source,
@@ -162,6 +167,6 @@ def _finish(run: _Run, facts: dict[str, object]) -> Model:
     finished = replace(run.model, facts=facts)
     finished.view.net.eval().requires_grad_(False)
     if run.accelerator.is_main_process:
-        save_model(finished, run.options.out)
+        save_model(finished, run.options.folder)
     run.accelerator.wait_for_everyone()
-    return load_model(run.options.out).to(run.accelerator.device)
+    return load_model(run.options.folder).to(run.accelerator.device)

@@ -41,7 +41,7 @@ def describe(recipe: Recipe) -> dict[str, str]:
         "title": recipe.title,
         "source": recipe.source,
         "purpose": recipe.purpose,
-        "training": f"{recipe.steps:,} steps, batch {recipe.batch}, looked at {recipe.looks} times",
+        "training": f"{recipe.steps:,} steps of batch {recipe.batch}; looks at samples: {recipe.looks}",
     }
     words |= {f"learner {name}": _learner(spec, recipe.steps) for name, spec in recipe.learners.items()}
     words["made for"] = f"{', '.join(map(str, recipe.sampler.made_for))} steps ({type(recipe.sampler).__name__})"

@@ -7,11 +7,12 @@ from pathlib import Path
 from fewstep.data import Data, Digits, open_data
 from fewstep.errors import DataError, WeightsError
 from fewstep.files import write_whole
+from fewstep.jobs.record import holds_run
 from fewstep.model import Model
 
-__all__ = ["Origin", "data_for", "keep_origin", "origin_of"]
+__all__ = ["Origin", "data_for", "illness_of", "keep_illness", "keep_origin", "origin_of"]
 
-FILE = "command.json"
+FILE, ILLNESS = "command.json", "illness.txt"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Origin:
 
 def keep_origin(folder: Path, origin: Origin) -> None:
     """Write ``command.json`` into the folder of a run that is about to begin; that of a run which is there stays."""
-    if not (folder / "plan.json").is_file():
+    if not holds_run(folder):
         write_whole(folder / FILE, (json.dumps(asdict(origin), indent=1, ensure_ascii=False) + "\n").encode())
 
 
@@ -37,6 +38,17 @@ def origin_of(folder: Path) -> Origin | None:
         return Origin(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{path} cannot be read ({error}). Restore the file, or remove it.") from error
+
+
+def keep_illness(folder: Path, diagnosis: str) -> None:
+    """Write down why a monitor stopped a run."""
+    write_whole(folder / ILLNESS, f"{diagnosis}\n".encode())
+
+
+def illness_of(folder: Path) -> str | None:
+    """Return what ``keep_illness`` wrote; None for a run that no monitor stopped."""
+    path = folder / ILLNESS
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
 
 def data_for(model: Model, folder: Path, given: str | None = None) -> Data:

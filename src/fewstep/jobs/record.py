@@ -13,7 +13,9 @@ from fewstep.model import Model
 from fewstep.recipes import Recipe, spell
 from fewstep.training import Report, Training, checkpoints, restore, save_training
 
-__all__ = ["Record", "read_log"]
+__all__ = ["Record", "holds_run", "read_log"]
+
+MADE = ("run.json", "checkpoints", "pairs")  # what a run has made; a plan alone is none
 
 
 @dataclass
@@ -42,8 +44,8 @@ class Record:
         }
         plan = json.loads(json.dumps(plan))
         path = root / "plan.json"
-        if path.is_file():
-            _refuse_other(root, json.loads(path.read_text()), plan)
+        if holds_run(root):
+            _refuse_other(root, json.loads(path.read_text()) if path.is_file() else {}, plan)
         write_whole(path, (json.dumps(plan, indent=1) + "\n").encode())
         return cls(root, plan)
 
@@ -87,6 +89,11 @@ class Record:
     def log_look(self, step: int, seen: Mapping[str, float]) -> None:
         """Keep the numbers of one look at samples."""
         self._lines.append({"step": step, **{f"look: {name}": value for name, value in seen.items()}})
+
+
+def holds_run(root: Path) -> bool:
+    """Say whether anything was made in a folder; a run that failed before its first checkpoint leaves its plan only."""
+    return any((root / name).exists() for name in MADE)
 
 
 def read_log(root: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from fewstep.networks.dit import DiT
 from fewstep.networks.embed import ConditionEmbedding, TimeEmbedding
 from fewstep.networks.heads import Headed
 from fewstep.networks.mlp import MLP
-from fewstep.networks.named import build_network, complete
+from fewstep.networks.named import build_network, complete, settings_of
+from fewstep.networks.second import SecondTime
 from fewstep.networks.unet import UNet
 
-__all__ = ["MLP", "ConditionEmbedding", "DiT", "Headed", "TimeEmbedding", "UNet", "build_network", "complete"]
+__all__ = ["MLP", "ConditionEmbedding", "DiT", "Headed", "SecondTime", "TimeEmbedding", "UNet", "build_network", "complete", "settings_of"]

@@ -9,10 +9,10 @@ from torch import nn
 
 from fewstep.errors import RecipeError, nearest
 
-__all__ = ["build_network", "complete"]
+__all__ = ["build_network", "complete", "settings_of"]
 
 HOME = "fewstep.networks"
-NOT_NETWORKS = {"ConditionEmbedding", "Headed", "TimeEmbedding"}
+NOT_NETWORKS = {"ConditionEmbedding", "Headed", "SecondTime", "TimeEmbedding"}
 
 
 def complete(spec: Mapping[str, Any], shape: Sequence[int], classes: int) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def build_network(spec: Mapping[str, Any]) -> nn.Module:
     """
     name, arguments = _only(spec)
     kind = _find(name)
-    known = [key for key in inspect.signature(kind.__init__).parameters if key != "self"]
+    known = settings_of(spec)
     for key in arguments:
         if key not in known:
             raise RecipeError(f"the network {name!r} has no setting {key!r}; {nearest(key, known)}")
@@ -38,6 +38,11 @@ def build_network(spec: Mapping[str, Any]) -> nn.Module:
         return kind(**arguments)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"the network {name!r} cannot be built with {dict(arguments)}: {error}") from error
+
+
+def settings_of(spec: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings that the network of ``{name: arguments}`` knows."""
+    return [key for key in inspect.signature(_find(_only(spec)[0]).__init__).parameters if key != "self"]
 
 
 def _only(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from fewstep.errors import RecipeError
 from fewstep.flowmap import check_boundary
 from fewstep.guidance import Guidance
 from fewstep.model import Model
-from fewstep.networks import Headed, build_network, complete
+from fewstep.networks import Headed, SecondTime, build_network, complete, settings_of
 from fewstep.predict import EDM
 from fewstep.process import Process
 from fewstep.recipes.schema import LearnerSpec, Recipe
@@ -91,18 +91,31 @@ def _view(
     if spec.from_ is None or teacher is None:
         words = complete(spec.network or {}, shape, classes)
         return Denoiser(build_network(words), process, spec.prediction or EDM(), spec.second_time), words
+    view = replace(teacher.view, process=process, prediction=spec.prediction or teacher.view.prediction)
+    if not teacher.network:
+        return _second_time(replace(view, net=_copied(view.net)), spec, shape), {}
     name, settings = next(iter(teacher.network.items()))
     changed = {name: dict(settings) | dict(spec.network or {})}
-    if spec.second_time:
+    if spec.second_time and "second_time" in settings_of(changed):
         changed[name]["second_time"] = True
-    net = _copy(teacher.view.net, changed, changed[name] == settings)
-    return Denoiser(net, process, spec.prediction or teacher.view.prediction, spec.second_time), changed
+        view = replace(view, second_time=True)
+    net = _copied(view.net) if changed == teacher.network else _grown(view.net, changed)
+    return _second_time(replace(view, net=net), spec, shape), changed
 
 
-def _copy(trained: nn.Module, words: Mapping[str, Any], same: bool) -> nn.Module:
-    """Return a new network with the teacher's weights; layers that only the new one has keep their start."""
-    if same:
-        return copy.deepcopy(trained).requires_grad_(True)
+def _second_time(view: Denoiser, spec: LearnerSpec, shape: Sequence[int]) -> Denoiser:
+    """Give the view a second time when its learner wants one: the network's own, or one around it."""
+    if not spec.second_time or view.second_time:
+        return view
+    return replace(view, net=SecondTime(view.net, shape[0]), second_time=True)
+
+
+def _copied(net: nn.Module) -> nn.Module:
+    return copy.deepcopy(net).requires_grad_(True)
+
+
+def _grown(trained: nn.Module, words: Mapping[str, Any]) -> nn.Module:
+    """Return a new network with the trained weights; a second time that only the new one has starts silent."""
     net = build_network(words)
     missing, unexpected = net.load_state_dict(trained.state_dict(), strict=False)
     strange = [name for name in missing if not name.startswith("until.")] + list(unexpected)

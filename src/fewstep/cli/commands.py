@@ -1,0 +1,203 @@
+"""What can be typed.  The commands import what they need when they run, so that this file stays light."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewstep.cli.words import answered, cache_folder
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Turn any slow multi-step generator into one that needs 1 to 8 network calls.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a trained model.", show_default=False)]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model goes; given again, the run continues.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the recipe; may be repeated."),
+]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of weights, data order and noise.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
+Size = Annotated[int | None, typer.Option(min=1, metavar="N", help="Side of the images; default: the most common one.")]
+Channels = Annotated[int | None, typer.Option(min=1, max=3, metavar="N", help="1 grey, 3 colour; for folders: 3.")]
+Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps per image; default: the first made for.")]
+Dial = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most steps it is made for; default: the recipe's.")]
+RecipeOption = Annotated[str, typer.Option(metavar="RECIPE", help="Name, or path of a .yaml file.")]
+OtherData = Annotated[
+    str | None, typer.Option("--data", metavar="DATA", help="digits or a folder; default: the data it learned from.")
+]
+Samples = Annotated[int | None, typer.Option(min=8, metavar="N", help="Images per row; default: as many as real ones.")]
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        from fewstep.versions import versions
+
+        found = versions()
+        typer.echo(f"fewstep {found['fewstep']} (python {found['python']}, torch {found['torch']})")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def fewstep(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print versions and exit.")
+    ] = False,
+) -> None:
+    """Turn any slow multi-step generator into one that needs 1 to 8 network calls."""
+
+
+@app.command()
+@answered
+def train(
+    data: Annotated[str, typer.Option(metavar="DATA", help="digits, or a folder of images.")],
+    out: Out,
+    recipe: RecipeOption = "edm",
+    size: Size = None,
+    channels: Channels = None,
+    seed: Seed = 0,
+    settings: Settings = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a teacher from data."""
+    from fewstep.cli import training
+
+    training.train(training.Order(recipe, out, seed, settings or (), quiet), data, size, channels)
+
+
+@app.command()
+@answered
+def distill(
+    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="Folder of a teacher.", show_default=False)],
+    out: Out,
+    data: OtherData = None,
+    steps: Dial = None,
+    recipe: RecipeOption = "dmd2",
+    seed: Seed = 0,
+    settings: Settings = None,
+    quiet: Quiet = False,
+) -> None:
+    """Distil a teacher into a few-step student."""
+    from fewstep.cli import training
+
+    training.distill(training.Order(recipe, out, seed, settings or (), quiet), teacher, data, steps)
+
+
+@app.command()
+@answered
+def sample(
+    model: Folder,
+    steps: Steps = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the first image; the next ones count up.")] = 0,
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Images; several become a grid.")] = 1,
+    label: Annotated[str | None, typer.Option(metavar="CLASS", help="Name or number; default: all in turn.")] = None,
+    scale: Annotated[int | None, typer.Option(min=1, metavar="N", help="Enlarge pixels so many times.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .png file.")] = Path("out.png"),
+) -> None:
+    """Draw images from a model."""
+    from fewstep.cli import sampling
+
+    sampling.sample(model, sampling.Request(seed, count, label, steps), out, scale)
+
+
+@app.command()
+@answered
+def evaluate(
+    model: Folder,
+    against: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Another model to judge beside it.")] = None,
+    data: OtherData = None,
+    steps: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="May be repeated; default: all it is made for.")
+    ] = None,
+    samples: Samples = None,
+    features: Annotated[str | None, typer.Option(metavar="MODULE:ATTR", help="Your own feature network.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a model against real data."""
+    from fewstep.cli import measuring
+    from fewstep.jobs.compare import Comparison
+
+    how = Comparison(data, samples, cache_folder(), not quiet)
+    measuring.evaluate_model(model, against, steps or (), how, features)
+
+
+@app.command()
+@answered
+def compare(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Folders of models.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where table and pictures go.")] = Path("compare"),
+    data: OtherData = None,
+    samples: Samples = None,
+    quiet: Quiet = False,
+) -> None:
+    """Set models side by side in a table and a picture."""
+    from fewstep.cli import measuring
+    from fewstep.jobs.compare import Comparison
+
+    measuring.compare_models(models, out, Comparison(data, samples, cache_folder(), not quiet))
+
+
+@app.command()
+@answered
+def recipes() -> None:
+    """List the recipes, with what each one reached."""
+    from fewstep.cli import knowing
+
+    knowing.print_recipes()
+
+
+@app.command()
+@answered
+def cite(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name, or path of a .yaml file.", show_default=False)],
+) -> None:
+    """Print the BibTeX of all that a recipe uses."""
+    from fewstep.cli import knowing
+
+    knowing.print_sources(recipe)
+
+
+@app.command()
+@answered
+def check(
+    what: Annotated[str, typer.Argument(metavar="RECIPE|DATA|RUN", help="What to look at.", show_default=False)],
+    size: Size = None,
+    channels: Channels = None,
+) -> None:
+    """Say what a recipe, data or a run amount to."""
+    from fewstep.cli import knowing
+
+    knowing.print_check(what, size, channels)
+
+
+@app.command()
+@answered
+def demo(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where everything goes.")] = Path("runs/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A few updates only, to see that it works.")] = False,
+) -> None:
+    """Do it all on digits: train, distil, judge, report."""
+    from rich.console import Console
+
+    from fewstep.evaluate import rich_table
+    from fewstep.jobs.demo import demo as run
+
+    Console(highlight=False).print(rich_table(run(out, quick)))
+    typer.echo(f"\nThe report is {out / 'report.html'}.")
+
+
+def main() -> None:
+    """Run the command that was typed, and leave with its exit code: 0, 1 failed, 2 not understood, 130 interrupted."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # so that recipes and --features find modules of the person's own
+    app(prog_name="fewstep")

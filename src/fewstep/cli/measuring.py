@@ -1,0 +1,63 @@
+"""``fewstep evaluate`` and ``fewstep compare``: tables of measured rows."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from torch import nn
+
+from fewstep.cli.sampling import accelerated
+from fewstep.errors import RecipeError
+from fewstep.evaluate import Row, headline, rich_table, write_rows
+from fewstep.jobs import judge_for
+from fewstep.jobs.compare import ROWS, Comparison, compare, measure, names_of
+from fewstep.jobs.origin import data_for
+from fewstep.store import load_model
+
+__all__ = ["compare_models", "evaluate_model", "feature_network"]
+
+
+def evaluate_model(
+    folder: Path, against: Path | None, steps: Sequence[int], how: Comparison, features: str | None
+) -> None:
+    """Judge a model, and another one beside it; write the rows into the model's folder."""
+    network = feature_network(features) if features else None
+    named = names_of([folder] if against is None else [against, folder])
+    models = {name: accelerated(load_model(place)) for name, place in named.items()}
+    own = list(models)[-1]
+    data = data_for(models[own], folder, how.data)
+    counts = {name: model.sampler.made_for for name, model in models.items()} | ({own: tuple(steps)} if steps else {})
+    jobs = [(name, model, count) for name, model in models.items() for count in counts[name]]
+    rows = measure(jobs, judge_for(data, network, how.cache), how)
+    write_rows(folder / ROWS, rows)
+    _show(rows, folder / ROWS)
+
+
+def compare_models(folders: Sequence[Path], out: Path, how: Comparison) -> None:
+    """Judge models side by side; write table, pictures and a page."""
+    _show(compare(folders, out, how), out / "report.html")
+
+
+def feature_network(name: str) -> nn.Module:
+    """Return the network called ``module:attr``: a module, or what a class or function of no arguments returns."""
+    place, colon, attribute = name.partition(":")
+    try:
+        if not colon:
+            raise AttributeError("there is no ':' in it")
+        found = vars(import_module(place))[attribute]
+        network = found if isinstance(found, nn.Module) else found()
+    except (ImportError, KeyError, AttributeError, TypeError) as error:
+        raise RecipeError(
+            f"--features {name} cannot be used: {error}. Accepted is module:attr, where attr is a torch.nn.Module, or "
+            "something that returns one when called, and module can be imported from here."
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise RecipeError(f"--features {name} gives {type(network).__name__}; accepted is a torch.nn.Module.")
+    return network
+
+
+def _show(rows: list[Row], written: Path) -> None:
+    Console(highlight=False).print(rich_table(rows))
+    typer.echo(f"\n{headline(rows)}\nThe rows are in {written}.")

@@ -1,0 +1,126 @@
+"""``fewstep train`` and ``fewstep distill``: from options to a run, with everything that was computed said first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from fewstep.cli.words import cache_folder, say, typed
+from fewstep.data import Data, open_data
+from fewstep.errors import RecipeError, UnhealthyTraining
+from fewstep.jobs import Options, fit
+from fewstep.jobs.listing import check_parts, describe
+from fewstep.jobs.origin import Origin, data_for, keep_illness, keep_origin, origin_of
+from fewstep.model import Model
+from fewstep.recipes import Document, Recipe, load_recipe, read
+from fewstep.store import load_model
+
+__all__ = ["Order", "distill", "few_step_settings", "train"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What both commands are told."""
+
+    recipe: str
+    out: Path
+    seed: int
+    settings: Sequence[str]
+    quiet: bool
+
+
+def train(order: Order, data: str, size: int | None, channels: int | None) -> None:
+    """Train a teacher."""
+    recipe = load_recipe(order.recipe, order.settings)
+    if recipe.needs_teacher:
+        raise RecipeError(
+            f"The recipe {order.recipe!r} distils a teacher. Use it with `fewstep distill TEACHER --recipe "
+            f"{order.recipe}`, or train with a recipe that needs data only, such as edm (see `fewstep recipes`)."
+        )
+    _run(order, recipe, open_data(data, size, channels), data)
+
+
+def distill(order: Order, folder: Path, data: str | None, steps: int | None) -> None:
+    """Distil the teacher in a folder."""
+    teacher = load_model(folder)
+    chosen = few_step_settings(read(order.recipe).with_settings(order.settings), steps)
+    recipe = load_recipe(order.recipe, [*chosen, *order.settings])
+    if not recipe.needs_teacher:
+        raise RecipeError(
+            f"The recipe {order.recipe!r} learns from data and has no use for a teacher. Use it with `fewstep train "
+            f"--recipe {order.recipe}`, or give --recipe dmd2 or another that distils (see `fewstep recipes`)."
+        )
+    opened = data_for(teacher, folder, data)
+    _run(order, recipe, opened, data or _place(folder, opened), (teacher, folder))
+
+
+def few_step_settings(document: Document, steps: int | None) -> list[str]:
+    """Return the settings that make a student for ``steps``: for the powers of two below, and for it.
+
+    None leaves the recipe as it is.  Raises ``RecipeError`` when its sampler is no ``few_step``.
+    """
+    if steps is None:
+        return []
+    sampler = document.values.get("sampler")
+    names = [name for name in sampler if _simple(name) == "fewstep"] if isinstance(sampler, dict) else []
+    if not names:
+        raise RecipeError(
+            f"--steps {steps} was given, but {document.where('sampler')} of the recipe {document.name!r} is "
+            f"{sampler!r}, and only a few_step sampler can be set so. Leave --steps out, or give another recipe."
+        )
+    made_for = [*(2**i for i in range(steps.bit_length()) if 2**i < steps), steps]
+    return [f"sampler.{names[0]}.steps={made_for}"]
+
+
+def _simple(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _place(folder: Path, data: Data) -> str:
+    """Return what the teacher's data were called when it was trained."""
+    origin = origin_of(folder)
+    return data.name if origin is None else origin.data
+
+
+def _run(order: Order, recipe: Recipe, data: Data, named: str, teacher: tuple[Model, Path] | None = None) -> None:
+    """Say what is going to happen, do it, and say what came of it."""
+    check_parts(recipe, order.recipe)
+    finished = (order.out / "run.json").is_file()
+    say(_plan(order, recipe, data, teacher))
+    path = Path(named)
+    keep_origin(order.out, Origin(typed(), str(path.resolve()) if path.exists() else named))
+    options = Options(order.out, order.seed, not order.quiet, order.settings, cache_folder())
+    try:
+        model = fit(recipe, order.recipe, data, options, teacher[0] if teacher else None)
+    except UnhealthyTraining as error:
+        keep_illness(order.out, str(error))
+        raise
+    typer.echo("")
+    say(_result(order.out, model, finished))
+
+
+def _plan(order: Order, recipe: Recipe, data: Data, teacher: tuple[Model, Path] | None) -> dict[str, str]:
+    """Everything that was computed from the options, one line per topic."""
+    words = {"recipe": order.recipe, **describe(recipe)}
+    if teacher:
+        model, folder = teacher
+        words["teacher"] = f"{folder}: {model.steps} steps, {model.calls()} network calls per item"
+    shape, classes = "x".join(map(str, data.shape)), f"{len(data.classes) or 'no'} classes"
+    return words | {
+        "data": f"{data.name}: {len(data):,} items of {shape}, {classes}",
+        "settings": ", ".join(order.settings) or "none besides the recipe's",
+        "seed": str(order.seed),
+        "folder": str(order.out),
+    }
+
+
+def _result(out: Path, model: Model, finished: bool) -> dict[str, str]:
+    facts = model.facts
+    done = f"{facts['trained steps']:,} steps in {facts['training seconds']:g} s, best at step {facts['best step']:,}"
+    begun = "this run was finished already, nothing is left to do" if finished else "done"
+    return {
+        "state": f"{begun}: {done}",
+        "model": str(out),
+        "next": f"fewstep sample {out} --count 16, or fewstep evaluate {out}",
+    }

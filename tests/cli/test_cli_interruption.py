@@ -1,0 +1,59 @@
+"""Ctrl-C in the middle of a training: words, an exit code, and a folder that the same command finishes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import fewstep as package
+
+SRC = Path(package.__file__).parent.parent
+SETTINGS = ("steps=300", "looks=100", "batch=8", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+
+
+def command(out: Path) -> list[str]:
+    words = [word for setting in SETTINGS for word in ("--set", setting)]
+    return [sys.executable, "-m", "fewstep", "train", "--data", "digits", "--out", str(out), "--quiet", *words]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
+
+
+def test_interrupted_run_is_continued_by_the_same_command(fewstep, tmp_path):
+    out = tmp_path / "t"
+    process = subprocess.Popen(
+        command(out), env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while not (out / "best.safetensors").exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.count("\n") == 1
+    assert f"give the same command: fewstep train --data digits --out {out}" in err
+    assert not (out / "run.json").exists()
+    assert "interrupted" in fewstep("check", out).out or "nothing is saved yet" in fewstep("check", out).out
+    words = command(out)[3:]
+    answer = fewstep(*words)
+    assert answer.code == 0, answer.err
+    assert (out / "run.json").exists()
+
+
+@pytest.mark.parametrize("word", ["sample", "evaluate"])
+def test_interruption_of_any_command_exits_130(fewstep, student, monkeypatch, word):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fewstep.cli.sampling.load_model", interrupt)
+    monkeypatch.setattr("fewstep.cli.measuring.load_model", interrupt)
+    answer = fewstep(word, student)
+    assert answer.code == 130
+    assert (
+        answer.err
+        == f"fewstep: Stopped. What was saved is kept; to continue, give the same command: fewstep {word} {student}\n"
+    )

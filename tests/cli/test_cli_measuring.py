@@ -1,0 +1,72 @@
+"""``fewstep evaluate`` and ``fewstep compare``: rows, files, and which rows are used again."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fewstep.evaluate import read_rows
+
+
+@pytest.fixture
+def models(teacher: Path, student: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Copies of both folders that may be written into."""
+    return shutil.copytree(teacher, tmp_path / "teacher"), shutil.copytree(student, tmp_path / "student")
+
+
+def test_evaluate_writes_floor_other_and_model(fewstep, models):
+    teacher, student = models
+    answer = fewstep("evaluate", student, "--against", teacher, "--samples", 32, "--quiet")
+    assert answer.code == 0, answer.err
+    assert "real data (floor)" in answer.out
+    rows = read_rows(student / "evaluation.json")
+    assert [(row.model, row.steps) for row in rows] == [
+        ("real", None),
+        ("teacher", 18),
+        ("student", 1),
+        ("student", 2),
+        ("student", 4),
+    ]
+    assert {row.samples for row in rows[1:]} == {32}
+    assert not (teacher / "evaluation.json").exists()
+
+
+def test_evaluate_takes_steps_and_features(fewstep, models, tmp_path, monkeypatch):
+    (tmp_path / "my_features.py").write_text("from torch.nn import Flatten\nnet = Flatten()\n")
+    monkeypatch.chdir(tmp_path)
+    words = ("--steps", 2, "--samples", 16, "--features", "my_features:net", "--quiet")
+    assert fewstep("evaluate", models[1], *words).code == 0
+    rows = read_rows(models[1] / "evaluation.json")
+    assert [row.steps for row in rows] == [None, 2]
+
+
+@pytest.mark.parametrize("name", ["no_such_module:net", "math:no_such_name", "math", "math:pi", "math:sin"])
+def test_features_that_are_none_are_refused(fewstep, check_refusal, student, name):
+    check_refusal(fewstep("evaluate", student, "--features", name), name, "torch.nn.Module")
+
+
+def test_compare_judges_and_writes_table_and_pictures(fewstep, models, tmp_path):
+    answer = fewstep("compare", *models, "--samples", 16, "--out", tmp_path / "c", "--quiet")
+    assert answer.code == 0, answer.err
+    files = {path.name for path in (tmp_path / "c").iterdir()}
+    assert files == {"table.md", "strip.png", "curve.png", "results.json", "report.html"}
+    assert (tmp_path / "c" / "table.md").read_text().count("\n| student ") == 3
+
+
+def test_compare_uses_rows_that_were_measured_alike(fewstep, models, tmp_path):
+    for model in models:
+        assert fewstep("evaluate", model, "--samples", 16, "--quiet").code == 0
+    assert fewstep("compare", *models, "--out", tmp_path / "c", "--quiet").code == 0
+    stored = [row for model in models for row in read_rows(model / "evaluation.json")[1:]]
+    assert read_rows(tmp_path / "c" / "results.json")[1:] == stored
+
+
+def test_compare_names_folders_that_end_alike_in_full(fewstep, models, tmp_path):
+    other = shutil.copytree(models[1], tmp_path / "b" / "student")
+    answer = fewstep("compare", models[1], other, "--samples", 16, "--out", tmp_path / "c", "--quiet")
+    assert answer.code == 0, answer.err
+    assert {row.model for row in read_rows(tmp_path / "c" / "results.json")} == {"real", str(models[1]), str(other)}
+
+
+def test_compare_refuses_the_same_folder_twice(fewstep, check_refusal, student, tmp_path):
+    check_refusal(fewstep("compare", student, student, "--out", tmp_path), "twice", str(student))

@@ -1,0 +1,49 @@
+"""``fewstep sample``: what is in the picture."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewstep import load_model
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def test_one_image_is_the_model_s_own(fewstep, student, tmp_path):
+    out = tmp_path / "new" / "folder" / "out.png"
+    answer = fewstep("sample", student, "--steps", 1, "--seed", 7, "--label", 3, "--out", out)
+    assert answer.code == 0, answer.err
+    assert "1 (1 network calls per image)" in answer.out
+    image = load_model(student).sample([7], labels="3", steps=1)[0, 0].clamp(-1, 1)
+    wanted = ((image + 1) * 127.5).round().numpy().repeat(8, 0).repeat(8, 1)
+    assert pixels(out).shape[:2] == (64, 64)
+    assert np.array_equal(pixels(out)[..., 0], wanted)
+
+
+def test_several_images_are_a_grid_of_the_same_images(fewstep, student, tmp_path):
+    assert fewstep("sample", student, "--count", 16, "--seed", 5, "--out", tmp_path / "grid.png").code == 0
+    assert fewstep("sample", student, "--seed", 6, "--out", tmp_path / "one.png").code == 0
+    grid, one = pixels(tmp_path / "grid.png"), pixels(tmp_path / "one.png")
+    assert grid.shape[:2] == (4 * 64 + 3 * 4,) * 2
+    assert np.abs(grid[:64, 68:132] - one).max() <= 1
+
+
+@pytest.mark.parametrize(("scale", "side"), [(1, 8), (3, 24)])
+def test_scale_enlarges_pixels(fewstep, student, tmp_path, scale, side):
+    assert fewstep("sample", student, "--scale", scale, "--out", tmp_path / "a.png").code == 0
+    assert pixels(tmp_path / "a.png").shape[:2] == (side, side)
+
+
+def test_other_steps_give_another_image(fewstep, student, tmp_path):
+    for steps in (1, 2):
+        answer = fewstep("sample", student, "--steps", steps, "--label", "3", "--out", tmp_path / f"{steps}.png")
+        assert answer.code == 0, answer.err
+    assert not np.array_equal(pixels(tmp_path / "1.png"), pixels(tmp_path / "2.png"))
+
+
+def test_teacher_can_be_sampled(fewstep, teacher, tmp_path):
+    answer = fewstep("sample", teacher, "--out", tmp_path / "t.png")
+    assert "18 (35 network calls per image)" in answer.out
+    assert (tmp_path / "t.png").exists()

@@ -1,0 +1,67 @@
+"""``fewstep train`` and ``fewstep distill`` from the first word to a finished folder."""
+
+import json
+import re
+
+import pytest
+
+from fewstep import load_model
+
+
+def test_train_says_what_it_computed_and_makes_a_model(fewstep, small, tmp_path):
+    answer = fewstep("train", "--data", "digits", "--out", tmp_path / "t", *small)
+    assert answer.code == 0, answer.err
+    for word in ("edm", "arXiv 2206.00364", "12 steps of batch 8", "1,797 items of 1x8x8", "12 updates", "done"):
+        assert word in answer.out
+    assert load_model(tmp_path / "t").classes == tuple("0123456789")
+
+
+def test_distil_works_with_one_dial(fewstep, teacher, short, tmp_path):
+    answer = fewstep("distill", teacher, "--steps", 4, "--out", tmp_path / "s", *short)
+    assert answer.code == 0, answer.err
+    for word in ("dmd2", "arXiv 2405.14867", str(teacher), "digits", "1, 2, 4 steps", "35 network calls"):
+        assert word in answer.out
+    assert re.search(r"learner student .* 4 updates \(one turn in 2\)", answer.out)
+    assert re.search(r"times, 2 steps +2\.5 > 0\.4 > 0\n", answer.out)
+    assert load_model(tmp_path / "s").sampler.made_for == (1, 2, 4)
+
+
+@pytest.mark.parametrize(("steps", "made_for"), [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3)), (4, (1, 2, 4))])
+def test_dial_is_the_powers_of_two_up_to_it(steps, made_for):
+    from fewstep.cli.training import few_step_settings
+    from fewstep.recipes import load_recipe, read
+
+    assert load_recipe("dmd2", few_step_settings(read("dmd2"), steps)).sampler.made_for == made_for
+
+
+def test_without_the_dial_the_recipe_decides(fewstep, teacher, recipe, tmp_path):
+    answer = fewstep("distill", teacher, "--recipe", recipe, "--out", tmp_path / "s", "--quiet")
+    assert answer.code == 0, answer.err
+    assert load_model(tmp_path / "s").sampler.made_for == (1, 2)
+
+
+def test_same_command_on_a_finished_run_says_so(fewstep, teacher, small):
+    before = (teacher / "model.safetensors").stat().st_mtime_ns
+    answer = fewstep("train", "--data", "digits", "--out", teacher, *small)
+    assert answer.code == 0, answer.err
+    assert "finished already" in answer.out
+    assert (teacher / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_student_of_a_folder_finds_its_data_again(fewstep, images, small, recipe, tmp_path, monkeypatch):
+    """The teacher is given a relative path; its student is distilled from another working directory."""
+    monkeypatch.chdir(images().parent)
+    made = fewstep("train", "--data", "images", "--out", tmp_path / "t", *small)
+    assert made.code == 0, made.err
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    answer = fewstep("distill", tmp_path / "t", "--recipe", recipe, "--out", tmp_path / "s", "--quiet")
+    assert answer.code == 0, answer.err
+    assert "32 items of 3x8x8, 2 classes" in answer.out
+    assert json.loads((tmp_path / "s" / "command.json").read_text())["data"] == str(tmp_path / "images")
+
+
+def test_a_failed_start_leaves_the_folder_free(fewstep, small, tmp_path):
+    odd = fewstep("train", "--data", "digits", "--out", tmp_path, "--set", "learners.student.network.unet.widths=[7]")
+    assert odd.code == 1
+    assert fewstep("train", "--data", "digits", "--out", tmp_path, *small).code == 0

@@ -1,0 +1,153 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import fewstep as fs
+from fewstep.jobs.record import read_log
+from fewstep.training import checkpoints
+
+TINY = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+STUDENT = ("steps=8", "batch=8", "looks=2", "judged=16")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory, cache) -> fs.Model:
+    out = tmp_path_factory.mktemp("runs") / "teacher"
+    return fs.train_teacher(fs.Digits(), fs.Options(out, settings=TINY, show=False, cache=cache))
+
+
+def options(folder: Path, cache: Path, settings=STUDENT, seed: int = 0) -> fs.Options:
+    return fs.Options(folder, seed=seed, settings=settings, show=False, cache=cache)
+
+
+@pytest.mark.parametrize("recipe", ["cd", "dmd2", "dmd2-no-gan", "ect", "kd"])
+def test_every_recipe_distils(recipe, teacher, tmp_path, cache):
+    pairs = ("pairs.count=32", "pairs.steps=3", "pairs.shard=16") if recipe == "kd" else ()
+    student = fs.distill(teacher, fs.Digits(), options(tmp_path, cache, (*STUDENT, *pairs)), recipe)
+    images = student.sample(range(4), labels="3")
+    assert images.shape == (4, 1, 8, 8)
+    assert images.isfinite().all()
+    assert student.facts["recipe"] == recipe
+    before = dict(teacher.view.net.named_parameters())
+    moved = [n for n, p in student.view.net.named_parameters() if n in before and not torch.equal(p, before[n])]
+    assert len(moved) > len(before) / 2
+
+
+def test_a_recipe_without_a_teacher_trains(tmp_path, cache):
+    small = (*STUDENT, "learners.student.network.unet.widths=[8, 8]")
+    assert fs.train_teacher(fs.Digits(), options(tmp_path, cache, small), "ict").steps == 1
+
+
+def test_a_run_says_in_words_what_it_is(teacher, tmp_path, cache):
+    fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2-no-gan")
+    words = json.loads((tmp_path / "run.json").read_text())
+    assert words["network"] == teacher.network
+    assert words["facts"]["versions"]["torch"] == torch.__version__
+    assert json.loads((tmp_path / "plan.json").read_text())["teacher"] == teacher.facts["weights"]
+    assert {"step", "student: DistributionMatching", "student: gradient norm"} <= set(read_log(tmp_path)[0])
+
+
+def test_loading_gives_the_same_images(teacher, tmp_path, cache):
+    student = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2-no-gan")
+    again = fs.load_model(tmp_path)
+    assert torch.equal(student.sample(range(6), "2", 4), again.sample(range(6), "2", 4))
+
+
+def test_item_17_does_not_depend_on_the_batch(teacher):
+    whole = teacher.sample(range(32), labels=[i % 10 for i in range(32)], steps=3)
+    alone = teacher.sample([17], labels=[7], steps=3)
+    torch.testing.assert_close(whole[17:18], alone, atol=1e-5, rtol=1e-5)  # up to the order of float32 sums
+
+
+def test_a_finished_run_is_loaded_and_another_one_refused(teacher, tmp_path, cache):
+    first = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2-no-gan")
+    began = time.perf_counter()
+    again = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2-no-gan")
+    assert time.perf_counter() - began < 2
+    assert first.facts == again.facts
+    with pytest.raises(fs.RecipeError, match=r"holds another run: seed is 0 there and 1 here"):
+        fs.distill(teacher, fs.Digits(), options(tmp_path, cache, seed=1), "dmd2-no-gan")
+
+
+def test_a_recipe_that_needs_a_teacher_says_so(tmp_path, cache):
+    with pytest.raises(fs.RecipeError, match="none was given; train one first"):
+        fs.train_teacher(fs.Digits(), options(tmp_path, cache), "cd")
+
+
+def test_a_student_without_the_boundary_is_refused_before_training(teacher, tmp_path, cache):
+    raw = (*STUDENT, "learners.student.prediction=x0")
+    with pytest.raises(fs.RecipeError, match=r"f\(x, t\) = x .*Use the prediction edm"):
+        fs.distill(teacher, fs.Digits(), options(tmp_path, cache, raw), "cd")
+
+
+def test_a_network_of_ones_own_distils(tmp_path, cache):
+    class Own(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(65, 64)
+
+        def forward(self, x, label, c):
+            return self.layer(torch.cat([x.flatten(1), label[:, None]], 1)).reshape(x.shape)
+
+    data, view = fs.Digits(), fs.Denoiser(Own(), fs.EDM(sigma_data=0.75))
+    own = fs.Model(view, fs.ManyStep(fs.load_recipe("edm").sampler.schedule), data.shape, data.classes)
+    student = fs.distill(own, data, options(tmp_path, cache), "dmd2-no-gan")
+    assert student.sample(range(2), "1", 2).isfinite().all()
+    with pytest.raises(fs.WeightsError, match=r"Load it with load_model\(folder, net=...\)"):
+        fs.load_model(tmp_path)
+    again = fs.load_model(tmp_path, net=Own())
+    assert torch.equal(again.sample(range(2), "1"), student.sample(range(2), "1"))
+
+
+def test_a_sick_run_stops_with_a_diagnosis_and_keeps_what_was_healthy(teacher, tmp_path, cache):
+    hot = ("steps=40", "batch=8", "looks=20", "judged=16", "learners.student.optimiser.adam.lr=3.0")
+    with pytest.raises(fs.UnhealthyTraining, match=r"At step \d+ the student's samples are .*weights|saved yet"):
+        fs.distill(teacher, fs.Digits(), options(tmp_path, cache, hot), "dmd2-no-gan")
+    assert not (tmp_path / "run.json").exists()
+
+
+COMMAND = """
+import sys, torch
+torch.set_num_threads(1)
+import fewstep as fs
+from pathlib import Path
+settings = ["steps=60", "batch=8", "looks=12", "judged=16"]
+fs.distill(fs.load_model(sys.argv[1]), fs.Digits(),
+           fs.Options(Path(sys.argv[2]), settings=settings, show=False, cache=Path(sys.argv[3])), "dmd2")
+"""
+
+
+def start(teacher_folder: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, "-c", COMMAND, teacher_folder, out, cache], env=environment)
+
+
+def test_sigkill_at_a_random_moment_and_resume_end_in_equal_weights(teacher, tmp_path, cache):
+    folder = tmp_path / "teacher"
+    fs.save_model(teacher, folder)
+    assert start(folder, tmp_path / "whole", cache).wait() == 0
+    for _ in range(2):
+        running = start(folder, tmp_path / "killed", cache)
+        while not checkpoints(tmp_path / "killed" / "checkpoints") and running.poll() is None:
+            time.sleep(0.01)
+        time.sleep(random.random())
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert start(folder, tmp_path / "killed", cache).wait() == 0
+    same = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "killed")]
+    assert same[0] == same[1]
+    logs = [read_log(tmp_path / run) for run in ("whole", "killed")]
+    assert logs[0] == logs[1]

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from fewstep.cli import app, main
 
-TEACHER = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+TEACHER = ("steps=60", "batch=32", "looks=1", "judged=16", "learners.student.network.unet.widths=[16, 16]")
+SMALL = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
 STUDENT = ("steps=8", "batch=8", "looks=2", "judged=16")
 RECIPE = """\
 title: A recipe to test with
@@ -57,7 +58,13 @@ def _words(settings: tuple[str, ...]) -> list[str]:
 
 @pytest.fixture
 def small() -> list[str]:
-    """The words that make a training of a teacher short."""
+    """The words that make a training short, with looks at the steps 4, 8 and 12."""
+    return _words(SMALL)
+
+
+@pytest.fixture
+def trained() -> list[str]:
+    """The words that make a teacher good enough to have students that the monitors take for healthy."""
     return _words(TEACHER)
 
 
@@ -137,10 +144,10 @@ def images(tmp_path: Path) -> Callable[..., Path]:
     def paint(mode: str = "RGB") -> Path:
         draw = np.random.default_rng(0)
         for i in range(32):
-            path = tmp_path / "images" / ("dark" if i % 2 else "light") / f"{i:02d}.png"
+            path = tmp_path / "images" / ("high" if i % 2 else "wide") / f"{i:02d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = draw.integers(0 if i % 2 else 128, 128 if i % 2 else 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).convert(mode).save(path)
+            stripes = draw.integers(0, 256, (1, 8, 3) if i % 2 else (8, 1, 3), dtype=np.uint8)
+            Image.fromarray(np.broadcast_to(stripes, (8, 8, 3)).copy()).convert(mode).save(path)
         return tmp_path / "images"
 
     return paint

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from fewstep import load_model
+from fewstep.jobs.record import read_log
 
 
 def test_train_says_what_it_computed_and_makes_a_model(fewstep, small, tmp_path):
@@ -21,9 +22,20 @@ def test_distil_works_with_one_dial(fewstep, teacher, short, tmp_path):
     assert answer.code == 0, answer.err
     for word in ("dmd2", "arXiv 2405.14867", str(teacher), "digits", "1, 2, 4 steps", "35 network calls"):
         assert word in answer.out
-    assert re.search(r"learner student .* 4 updates \(one turn in 2\)", answer.out)
-    assert re.search(r"times, 2 steps +2\.5 > 0\.4 > 0\n", answer.out)
-    assert load_model(tmp_path / "s").sampler.made_for == (1, 2, 4)
+    sampler = load_model(tmp_path / "s").sampler
+    assert sampler.made_for == (1, 2, 4)
+    start, middle, end = sampler.schedule.steps(2).tolist()
+    assert re.search(rf"times, 2 steps +{start:.4g} > {middle:.4g} > {end:.4g}\n", answer.out)
+
+
+def test_updates_of_each_learner_are_those_that_happen(fewstep, teacher, recipe, tmp_path):
+    words = ("--set", "learners.student.every=3", "--set", "learners.student.after=1", "--set", "steps=8", "--quiet")
+    answer = fewstep("distill", teacher, "--recipe", recipe, "--out", tmp_path, *words)
+    assert answer.code == 0, answer.err
+    assert re.search(r"learner student .* 3 updates \(one turn in 3\)", answer.out)
+    assert re.search(r"learner fake_score .* 8 updates \(every step\)", answer.out)
+    turns = {line["step"] for line in read_log(tmp_path) if "student: gradient norm" in line}
+    assert len(turns) == 3
 
 
 @pytest.mark.parametrize(("steps", "made_for"), [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3)), (4, (1, 2, 4))])
@@ -40,18 +52,18 @@ def test_without_the_dial_the_recipe_decides(fewstep, teacher, recipe, tmp_path)
     assert load_model(tmp_path / "s").sampler.made_for == (1, 2)
 
 
-def test_same_command_on_a_finished_run_says_so(fewstep, teacher, small):
+def test_same_command_on_a_finished_run_says_so(fewstep, teacher, trained):
     before = (teacher / "model.safetensors").stat().st_mtime_ns
-    answer = fewstep("train", "--data", "digits", "--out", teacher, *small)
+    answer = fewstep("train", "--data", "digits", "--out", teacher, *trained)
     assert answer.code == 0, answer.err
     assert "finished already" in answer.out
     assert (teacher / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_student_of_a_folder_finds_its_data_again(fewstep, images, small, recipe, tmp_path, monkeypatch):
+def test_student_of_a_folder_finds_its_data_again(fewstep, images, trained, recipe, tmp_path, monkeypatch):
     """The teacher is given a relative path; its student is distilled from another working directory."""
     monkeypatch.chdir(images().parent)
-    made = fewstep("train", "--data", "images", "--out", tmp_path / "t", *small)
+    made = fewstep("train", "--data", "images", "--out", tmp_path / "t", *trained)
     assert made.code == 0, made.err
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

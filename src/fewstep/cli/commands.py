@@ -134,7 +134,7 @@ def evaluate(
 @app.command()
 @answered
 def compare(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Folders of models.", show_default=False)],
+    models: Annotated[list[Path], typer.Argument(metavar="MODELS", help="Folders of models.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where table and pictures go.")] = Path("compare"),
     data: OtherData = None,
     samples: Samples = None,

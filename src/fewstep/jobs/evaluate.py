@@ -40,9 +40,10 @@ def evaluate(
     samples: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
-    """Return one row per number of steps: ``samples`` images (default: as many as real ones).
+    """Return one row per number of steps: ``samples`` images, by default as many as real ones.
 
-    Labels are those of the real data, in their order; seeds count from 1,000,000.  Seconds are of sampling alone, after one batch to warm up.
+    Labels are those of the real data, in their order; seeds count from 1,000,000.  Seconds are of sampling alone,
+    after one batch to warm up.
     """
     rows = []
     for count in steps or [model.steps]:

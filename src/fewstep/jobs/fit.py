@@ -91,13 +91,16 @@ def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model 
 
 def _prepare(recipe: Recipe, data: Data, options: Options, teacher: Model | None, record: Record) -> _Run:
     """Make the pairs if the recipe wants them, build the learners, continue where the last run stopped."""
-    source = data
+    cuda, source = torch.cuda.is_available(), data
+    accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
     if recipe.pairs is not None and teacher is not None:
         labels = data.batch(range(len(data))).c
-        source = pairs_for(recipe.pairs, teacher, labels, options.folder / "pairs", options.seed, options.show)
+        teacher.to(accelerator.device)
+        with accelerator.main_process_first():
+            source = pairs_for(recipe.pairs, teacher, labels, options.folder / "pairs", options.seed, options.show)
+    if teacher is not None:
+        teacher.to("cpu")  # networks are built and checked there
     assembly = assemble(recipe, source.batch(range(min(len(source), 2000))), len(data.classes), teacher, options.seed)
-    cuda = torch.cuda.is_available()
-    accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
     if teacher is not None:
         teacher.to(accelerator.device)
     assembly.training.prepare(accelerator)

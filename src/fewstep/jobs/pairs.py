@@ -41,13 +41,14 @@ def pairs_for(spec: PairsSpec, teacher: Model, labels: Tensor | None, folder: Pa
 
 def _maker(spec: PairsSpec, teacher: Model, labels: Tensor | None, seed: int) -> Callable[[int, int], Batch]:
     times, guided = spec.schedule.steps(spec.steps), guide(teacher.view, spec.guidance)
+    device = next((parameter.device for parameter in teacher.view.net.parameters()), torch.device("cpu"))
 
     @torch.no_grad()
     def make(start: int, stop: int) -> Batch:
         """Solve the teacher from the noise of pairs start to stop, 512 at a time."""
-        z = item_noise([seed * 10**9 + i for i in range(start, stop)], teacher.shape)[0]
-        c = None if labels is None else labels[torch.arange(start, stop) % len(labels)]
-        sigma = teacher.view.process.sigma(times[:1]).float()
+        z = item_noise([seed * 10**9 + i for i in range(start, stop)], teacher.shape)[0].to(device)
+        c = None if labels is None else labels[torch.arange(start, stop) % len(labels)].to(device)
+        sigma = teacher.view.process.sigma(times[:1]).float().to(device)
         ends = [
             spec.solver(guided, z[i : i + 512] * sigma, times, None if c is None else c[i : i + 512])
             for i in range(0, len(z), 512)

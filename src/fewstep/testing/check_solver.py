@@ -16,7 +16,7 @@ from fewstep.types import X
 __all__ = ["check_solver", "measured_order"]
 
 
-def check_solver(solver: Solver, process: Process, steps: int = 40) -> None:
+def check_solver(solver: Solver, process: Process, steps: int = 24) -> None:
     """Raise ``ConformanceError`` unless the solver has the order and the number of calls that it claims.
 
     The order is measured between ``steps`` and twice as many, on a Gaussian and a mixture.  A table (VP) makes the
@@ -44,7 +44,7 @@ def mixture(process: Process) -> Mixture:
     means = torch.tensor([[-1.5, 0.2], [1.2, 0.8], [0.3, -1.4]], dtype=torch.float64)
     stds = torch.tensor([0.7, 0.5, 0.9], dtype=torch.float64)
     weights = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
-    return Mixture(process, weights, process.sigma_data * means, process.sigma_data * stds, substeps=48)
+    return Mixture(process, weights, process.sigma_data * means, process.sigma_data * stds, substeps=64)
 
 
 def measured_order(solver: Solver, world: World, steps: int) -> float:
@@ -92,7 +92,7 @@ def _check_items(solver: Solver, process: Process) -> None:
 
 def _check_spread(solver: Solver, process: Process, steps: int) -> None:
     world, items = gaussian(process), 4096
-    times = torch.cat([_times(process, 5 * steps), torch.zeros(1, dtype=torch.float64)])
+    times = torch.cat([_times(process, 8 * steps), torch.zeros(1, dtype=torch.float64)])
     generator = torch.Generator().manual_seed(0)
     start = times[:1].expand(items)
     x = process.noise(world.sample(items, generator), torch.randn(items, 2, generator=generator).double(), start)

@@ -107,24 +107,23 @@ class Mixture:
 
     def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
         """Return the posterior mean ``E[x0 | x_t = x]``."""
-        return self._posterior(x, self.process.alpha(t), self.process.sigma(t))[0]
+        return self._at(x, t)[0].reshape(x.shape)
 
     def score(self, x: X, t: T) -> X:
         """Return the gradient of the log density."""
-        return self._posterior(x, self.process.alpha(t), self.process.sigma(t))[1]
+        return self._at(x, t)[1].reshape(x.shape)
 
     def log_density(self, x: X, t: T) -> Cost:
         """Return the log of the density of x at time t."""
-        logits, _ = self._responsibility(x, self.process.alpha(t), self.process.sigma(t))
-        return logits.logsumexp(1)
+        return self._at(x, t)[2]
 
     def flow(self, x: X, t: T, s: T) -> X:
         """Return where the probability-flow ODE from (x, t) stands at time s."""
         (angle, size), (end, size_s) = self._polar(t), self._polar(s)
-        x, h = x / over(size, x), (end - angle) / self.substeps
+        y, h = x.flatten(1) / size[:, None].to(x), (end - angle) / self.substeps
         for i in range(self.substeps):
-            x = self._advance(x, torch.lerp(angle, end, i / self.substeps), h)
-        return x * over(size_s, x)
+            y = self._advance(y, torch.lerp(angle, end, i / self.substeps)[:, None].to(x), h[:, None].to(x))
+        return (y * size_s[:, None].to(x)).reshape(x.shape)
 
     def sample(self, count: int, generator: Generator) -> X:
         """Return ``count`` items, float64."""
@@ -136,43 +135,34 @@ class Mixture:
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         return torch.atan2(sigma, alpha), torch.hypot(alpha, sigma)
 
-    def _advance(self, x: X, angle: T, h: T) -> X:
+    def _advance(self, y: Tensor, angle: Tensor, h: Tensor) -> Tensor:
         """Take one step of the classical Runge-Kutta method, with ``alpha = cos`` and ``sigma = sin`` of the angle."""
-        step = over(h, x)
-        a = self._turn(x, angle)
-        b = self._turn(x + step / 2 * a, angle + h / 2)
-        c = self._turn(x + step / 2 * b, angle + h / 2)
-        d = self._turn(x + step * c, angle + h)
-        return x + step / 6 * (a + 2 * b + 2 * c + d)
+        a = self._turn(y, angle)
+        b = self._turn(y + h / 2 * a, angle + h / 2)
+        c = self._turn(y + h / 2 * b, angle + h / 2)
+        d = self._turn(y + h * c, angle + h)
+        return y + h / 6 * (a + 2 * b + 2 * c + d)
 
-    def _turn(self, x: X, angle: T) -> X:
+    def _turn(self, y: Tensor, angle: Tensor) -> Tensor:
         """Return ``dx/d angle = -sin x0 + cos eps`` with ``eps = -sin score``, regular at both ends."""
-        x0, score = self._posterior(x, angle.cos(), angle.sin())
-        return -over(angle.sin(), x) * (x0 + over(angle.cos(), x) * score)
+        alpha, sigma = angle.cos(), angle.sin()
+        x0, score, _ = self._posterior(y, alpha, sigma)
+        return -sigma * (x0 + alpha * score)
 
-    def _posterior(self, x: X, alpha: T, sigma: T) -> tuple[X, X]:
-        """Return the posterior mean and the score."""
-        logits, away = self._responsibility(x, alpha, sigma)
-        variance = self._variance(x, alpha, sigma)
-        share = _trailing(logits.softmax(1), away)
-        pull = _trailing(alpha[:, None].to(x) * self.stds.to(x) ** 2 / variance, away)
-        x0 = (share * (self.means.to(x) + pull * away)).sum(1)
-        return x0, -(share * away / _trailing(variance, away)).sum(1)
+    def _at(self, x: X, t: T) -> tuple[Tensor, Tensor, Tensor]:
+        alpha, sigma = self.process.alpha(t).to(x), self.process.sigma(t).to(x)
+        return self._posterior(x.flatten(1), alpha[:, None], sigma[:, None])
 
-    def _responsibility(self, x: X, alpha: T, sigma: T) -> tuple[Tensor, Tensor]:
-        """Return the log of each component's joint density (b, k), and ``x - alpha means`` (b, k, ...)."""
-        away = x[:, None] - over(alpha, x)[:, None] * self.means.to(x)
-        variance, square = self._variance(x, alpha, sigma), away.flatten(2).square().sum(2)
-        size = (2 * math.pi * variance).log() * (away[0, 0].numel() / 2)
-        return self.weights.to(x).log() - size - square / variance / 2, away
-
-    def _variance(self, x: X, alpha: T, sigma: T) -> Tensor:
-        return (alpha[:, None] * self.stds.to(alpha)).square().add(sigma[:, None] ** 2).to(x)
-
-
-def _trailing(factor: Tensor, like: Tensor) -> Tensor:
-    """Give ``factor`` (b, k) the trailing axes of ``like`` (b, k, ...)."""
-    return factor.reshape(*factor.shape, *(1 for _ in like.shape[2:]))
+    def _posterior(self, y: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return posterior mean (b, d), score (b, d) and log density (b,) of y (b, d); alpha and sigma are (b, 1)."""
+        means, stds = self.means.flatten(1).to(y), self.stds.to(y)
+        variance = (alpha * stds).square() + sigma.square()
+        away = y[:, None] - alpha[..., None] * means
+        size = (2 * math.pi * variance).log() * y.shape[1] + away.square().sum(2) / variance
+        logits = self.weights.to(y).log() - size / 2
+        share, pull = logits.softmax(1)[..., None], away / variance[..., None]
+        x0 = (share * (means + (alpha * stds.square())[..., None] * pull)).sum(1)
+        return x0, -(share * pull).sum(1), logits.logsumexp(1)
 
 
 @dataclass(frozen=True, eq=False)

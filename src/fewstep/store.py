@@ -23,6 +23,7 @@ __all__ = ["load_model", "read_run", "save_model"]
 
 FORMAT = 1
 WORDS, WEIGHTS = "run.json", "model.safetensors"
+KEYS = ("network", "process", "prediction", "second_time", "sampler", "shape", "classes", "facts")
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -80,6 +81,8 @@ def read_run(root: Path) -> dict[str, Any]:
         raise WeightsError(f"{root / WORDS} cannot be read ({error}); train again or restore the file.") from error
     if not isinstance(words, Mapping) or words.get("format") != FORMAT:
         raise WeightsError(f"{root / WORDS} is not of format {FORMAT}; it was written by another version of fewstep.")
+    if missing := [key for key in KEYS if key not in words]:
+        raise WeightsError(f"{root / WORDS} lacks {', '.join(missing)}; train again or restore the file.")
     return dict(words)
 
 

@@ -157,6 +157,30 @@ def test_checkpoint_of_another_network(fewstep, check_refusal, student, small, t
     check_refusal(fewstep("check", run), *words)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", "{"),
+        ("run.json", '{"format": 1}'),
+        ("run.json", '{"format": 9}'),
+        ("plan.json", "{"),
+        ("command.json", "[]"),
+        ("log.jsonl", "x"),
+        ("model.safetensors", "x"),
+    ],
+)
+def test_check_refuses_a_damaged_file(fewstep, check_refusal, teacher, tmp_path, name, content):
+    run = shutil.copytree(teacher, tmp_path / "run")
+    (run / name).write_text(content)
+    check_refusal(fewstep("check", run), run / name)
+
+
+def test_run_with_a_damaged_plan_is_not_continued(fewstep, check_refusal, teacher, trained, tmp_path):
+    run = shutil.copytree(teacher, tmp_path / "run")
+    (run / "plan.json").write_text("{")
+    check_refusal(fewstep("train", "--data", "digits", "--out", run, *trained), run / "plan.json", "--out")
+
+
 def test_folder_that_holds_another_run(fewstep, check_refusal, teacher, trained):
     answer = fewstep("train", "--data", "digits", "--out", teacher, *trained, "--seed", 5)
     check_refusal(answer, teacher, "another run", "seed is 0 there and 5 here", "--out")

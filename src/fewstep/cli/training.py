@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from fewstep.cli.words import cache_folder, say, typed
-from fewstep.data import Data, open_data
+from fewstep.data import Data, Digits, open_data
 from fewstep.errors import RecipeError, UnhealthyTraining
 from fewstep.jobs import Options, fit
 from fewstep.jobs.listing import check_parts, describe
@@ -88,8 +88,8 @@ def _run(order: Order, recipe: Recipe, data: Data, named: str, teacher: tuple[Mo
     check_parts(recipe, order.recipe)
     finished = (order.out / "run.json").is_file()
     say(_plan(order, recipe, data, teacher))
-    path = Path(named)
-    keep_origin(order.out, Origin(typed(), str(path.resolve()) if path.exists() else named))
+    place = named if named == Digits.name else str(Path(named).resolve())
+    keep_origin(order.out, Origin(typed(), place))
     options = Options(order.out, order.seed, not order.quiet, order.settings, cache_folder())
     try:
         model = fit(recipe, order.recipe, data, options, teacher[0] if teacher else None)

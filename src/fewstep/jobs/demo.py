@@ -32,6 +32,7 @@ from fewstep.versions import hardware
 __all__ = ["CUTS", "cut", "demo"]
 
 CUTS = (1, 2, 4)  # the calls that teacher and student are compared at
+RECIPE = "dmd2-no-gan"  # the best student in the four minutes that a demo may take; see docs/results.md
 SHOWN = 16  # images in a row of the strip
 QUICK = ("steps=40", "looks=2", "judged=64", "batch=32")  # settings that only show that everything runs
 
@@ -60,7 +61,7 @@ def demo(out: Path, quick: bool = False, show: bool = True) -> list[Row]:
     with clock.stage("teacher"):
         teacher = train_teacher(data, Options(out / "teacher", settings=settings, show=show))
     with clock.stage("student"):
-        student = distill(teacher, data, Options(out / "student", settings=settings, show=show))
+        student = distill(teacher, data, Options(out / "student", settings=settings, show=show), RECIPE)
     with clock.stage("evaluation"):
         rows = _rows(judge, teacher, student, samples=64 if quick else None, show=show)
     write_rows(out / "results.json", rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fewstep.data import Data
-from fewstep.errors import RecipeError
+from fewstep.errors import RecipeError, WeightsError
 from fewstep.files import write_whole
 from fewstep.model import Model
 from fewstep.recipes import Recipe, spell
@@ -45,7 +45,7 @@ class Record:
         plan = json.loads(json.dumps(plan))
         path = root / "plan.json"
         if holds_run(root):
-            _refuse_other(root, json.loads(path.read_text()) if path.is_file() else {}, plan)
+            _refuse_other(root, _read(path) if path.is_file() else {}, plan)
         write_whole(path, (json.dumps(plan, indent=1) + "\n").encode())
         return cls(root, plan)
 
@@ -99,7 +99,19 @@ def holds_run(root: Path) -> bool:
 def read_log(root: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's log; none when there is no log."""
     path = root / "log.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    except ValueError as error:
+        raise WeightsError(
+            f"{path} cannot be read ({error}). Remove it; only the curves of the run are lost."
+        ) from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise WeightsError(f"{path} cannot be read ({error}). Restore the file, or give another --out.") from error
 
 
 def _refuse_other(root: Path, there: Any, wanted: Any) -> None:

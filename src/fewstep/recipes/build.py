@@ -80,7 +80,9 @@ class Builder:
             return tuple(self._value(inside[0], v, f"{path}.{i}") for i, v in enumerate(entries))
         if origin is tuple and isinstance(value, list) and len(value) == len(inside):
             return tuple(self._value(k, v, f"{path}.{i}") for i, (k, v) in enumerate(zip(inside, value, strict=True)))
-        if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, dict):
+        if isinstance(origin, type) and issubclass(origin, Mapping):
+            if not isinstance(value, dict):
+                raise RecipeError(f"{self.document.where(path)} is {value!r}; accepted are keys with values below it.")
             return {key: self._value(inside[1], v, f"{path}.{key}") for key, v in value.items()}
         if kind is terms.Objective:
             return self._objective(value, path)

@@ -44,7 +44,7 @@ class Document:
             path, equals, text = setting.partition("=")
             if not equals:
                 raise RecipeError(f"--set {setting} has no '='; accepted is path=value, for example steps=500.")
-            _put(values, path.strip(), YAML(typ="safe").load(text), setting)
+            _put(values, path.strip(), _value(text, setting), setting)
             lines[path.strip()] = "--set"
         return Document(self.name, values, lines)
 
@@ -63,10 +63,27 @@ def read(name: str) -> Document:
         path = Path(name)
         if not path.is_file():
             raise RecipeError(f"There is no recipe file {name}; give a file that exists, or one of: {paper_names()}.")
-        return _parse(path.stem, path.read_text(encoding="utf-8"), path.name)
+        return _parse(path.stem, _text(path), path.name)
     if name not in paper_names():
         raise RecipeError(f"There is no recipe {name!r}; {nearest(name, paper_names())} A path must end in .yaml.")
     return _parse(name, (PAPERS / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is no text in UTF-8 ({error}); save it in that encoding.") from error
+
+
+def _value(text: str, setting: str) -> Any:
+    try:
+        return YAML(typ="safe").load(text)
+    except MarkedYAMLError as error:
+        raise RecipeError(
+            f"--set {setting}: {text!r} is not YAML ({error.problem}); accepted is path=value, quoted for the shell "
+            "where it holds brackets, for example 'widths=[32, 64]'."
+        ) from error
 
 
 def _parse(name: str, text: str, file: str) -> Document:

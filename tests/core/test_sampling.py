@@ -76,6 +76,20 @@ def test_gamma_1_is_the_sampler_of_consistency_models():
     assert torch.allclose(few_step(FlowMap(world), x, times, z=torch.stack(z)), by_hand, rtol=1e-12)
 
 
+@pytest.mark.parametrize("gamma", [0.3, 0.7])
+@pytest.mark.parametrize("name", ["edm", "linear shifted", "trigflow", "vp scaled"])
+def test_jump_goes_to_the_share_of_the_noise_level_that_gamma_leaves(name, gamma):
+    """gamma-sampling of CTM: u with sigma_u / alpha_u = sqrt(1 - gamma^2) sigma_s / alpha_s."""
+    path = PATHS[name]
+    student, one = Counted(Jump(world_on(path))), torch.ones(1, 1, dtype=torch.float64)
+    times = path.t_max * torch.tensor([0.9, 0.4, 0.0], dtype=torch.float64)
+    few_step(FlowMap(student), one, times, gamma=gamma, z=one[None])
+    (_, _, _, u), (_, t, _, end) = student.asked
+    wanted = path.logsnr(times[1:2]) - torch.tensor(1 - gamma**2).log()
+    assert torch.allclose(path.logsnr(u), wanted, rtol=1e-6)
+    assert (t.item(), end.item()) == (times[1].item(), 0)
+
+
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan")])
 def test_gamma_outside_0_to_1_is_refused(gamma):
     with pytest.raises(RecipeError, match="accepted is 0"):

@@ -203,7 +203,9 @@ class Origin(Endpoint):
 
 @dataclass(frozen=True)
 class Segment(Endpoint):
-    """The start of the segment that holds r; ``edges`` falling, 0 implied.  Source: arXiv 2403.06807, algorithm 1.
+    """The start of the segment that holds t, but never above r; ``edges`` falling, 0 implied.
+
+    Source: arXiv 2403.06807, algorithm 1.
 
     A time on an edge belongs to the segment below it, so ``t`` in (edge, next edge] maps to ``edge``.
     """
@@ -211,7 +213,7 @@ class Segment(Endpoint):
     edges: tuple[float, ...]
 
     def draw(self, t: T, r: T, u: T) -> T:
-        """Return the largest edge below t that is not above r, or 0."""
+        """Return the largest edge below t, or r where that edge lies above r."""
         rising = torch.tensor((0.0, *sorted(self.edges)), dtype=t.dtype, device=t.device)
         below = rising[(torch.searchsorted(rising, t) - 1).clamp_min(0)]
         return torch.minimum(below, r)

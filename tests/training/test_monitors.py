@@ -53,6 +53,13 @@ def test_healthy_samples_pass(healthy):
     assert seen["distance between seeds"] == pytest.approx(1, abs=0.1)
 
 
+def test_a_young_network_may_be_flat_but_not_infinite(healthy):
+    collapse = Collapse.against(healthy)
+    assert collapse.look(0.1 * healthy, 7, young=True)["deviation"] == pytest.approx(0.1)
+    with pytest.raises(UnhealthyTraining, match="not finite"):
+        collapse.look(healthy * float("nan"), 7, young=True)
+
+
 @pytest.mark.parametrize(
     ("sick", "word"),
     [

@@ -16,6 +16,7 @@ __all__ = ["Doctor", "reference_of"]
 
 SEEDS = 8  # per condition; at most 16 conditions are looked at
 CONDITIONS = 16
+YOUNG = 200  # batches; a network that has seen fewer may still be flat
 FIRST_SEED = 2_000_000  # apart from the seeds that `evaluate` judges
 
 
@@ -39,7 +40,7 @@ class Doctor:
     def look(self, model: Model, step: int) -> dict[str, float]:
         """Sample, compare with the reference, and score; raises ``UnhealthyTraining``."""
         few = _same_seeds(model)
-        seen = self.collapse.look(few, step)
+        seen = self.collapse.look(few, step, young=step < YOUNG)
         distances = []
         for steps in sorted({min(model.sampler.made_for), max(model.sampler.made_for)}):
             labels = labels_like(self.judge, self.samples) if model.classes else None

@@ -95,8 +95,8 @@ class RunawayCritic(Monitor):
 class Collapse:
     """Compares samples of fixed seeds with reference images: deviation of all values, distance between seeds.
 
-    ``reference`` and the samples are (conditions, seeds, ...).  Stops below ``least`` or above ``most`` times the
-    reference's deviation, or below ``spread`` times its mean distance between seeds of one condition.
+    ``reference`` and the samples are (conditions, seeds, ...).  Sick are samples below ``least`` or above ``most``
+    times the reference's deviation, or below ``spread`` times its mean distance between seeds of one condition.
     """
 
     deviation: float
@@ -110,8 +110,11 @@ class Collapse:
         """Measure the reference."""
         return cls(float(reference.std()), between(reference))
 
-    def look(self, samples: Tensor, step: int) -> dict[str, float]:
-        """Return the two ratios, or raise ``UnhealthyTraining`` with a diagnosis."""
+    def look(self, samples: Tensor, step: int, young: bool = False) -> dict[str, float]:
+        """Return the two ratios, or raise ``UnhealthyTraining`` with a diagnosis.
+
+        ``young``: a network that has hardly learned yet may be flat; it must only be finite.
+        """
         deviation = float(samples.std()) / max(self.deviation, 1e-12)
         spread = between(samples) / max(self.distance, 1e-12)
         if not math.isfinite(deviation):
@@ -119,6 +122,9 @@ class Collapse:
                 f"At step {step} the student's samples are not finite. Lower the learning rate and clip the gradient; "
                 "the last healthy checkpoint is kept."
             )
+        ratios = {"deviation": deviation, "distance between seeds": spread}
+        if young:
+            return ratios
         if not self.least <= deviation <= self.most:
             word = "flat (nearly one colour)" if deviation < self.least else "exploding"
             raise UnhealthyTraining(
@@ -132,7 +138,7 @@ class Collapse:
                 f"{spread:.2f} times the reference's. The student has lost its diversity: lower the guidance scale, "
                 "raise the turns of the fake score, add a regression or consistency term, or stop earlier."
             )
-        return {"deviation": deviation, "distance between seeds": spread}
+        return ratios
 
 
 def between(samples: Tensor) -> float:

@@ -9,19 +9,17 @@ Finished runs are kept, so an interrupted benchmark continues.  Writes ``docs/re
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from fewstep import Digits, ManyStep, Model, Options, distill, evaluate, judge_for, load_recipe, train_teacher
+from fewstep import Digits, Model, Options, distill, judge_for, load_recipe, measure, train_teacher
 from fewstep.evaluate import Judge, Row, markdown
+from fewstep.jobs.demo import CUTS, cut
 from fewstep.recipes import paper_names
-from fewstep.solvers import DDIM
 from fewstep.versions import hardware, versions
 
 ROOT = Path(__file__).resolve().parent.parent
-CUTS = (1, 2, 4)
 TEXT = """# Measured on the digits
 
 Written by `python benchmarks/recipes.py`: one teacher (`edm`), every recipe once with seed 0, each judged at the steps
@@ -35,11 +33,7 @@ tenth from one set of seeds to the next.
 
 
 def measured(judge: Judge, model: Model, name: str) -> list[Row]:
-    return evaluate(model, judge, name=name, steps=model.sampler.made_for)
-
-
-def cut(teacher: Model, calls: int) -> Model:
-    return replace(teacher, sampler=ManyStep(teacher.sampler.schedule, DDIM(), calls))
+    return measure(model, judge, name=name, steps=model.sampler.made_for)
 
 
 def main() -> None:
@@ -54,7 +48,7 @@ def main() -> None:
     teacher = train_teacher(data, Options(chosen.out / "edm"))
     rows = [judge.floor(), *measured(judge, teacher, "teacher (edm)")]
     for calls in CUTS:
-        rows += evaluate(cut(teacher, calls), judge, name="teacher cut", steps=[calls])
+        rows += measure(cut(teacher, calls), judge, name="teacher cut", steps=[calls])
     models = {"edm": (teacher, rows[1:])}
     for name in chosen.only or [n for n in paper_names() if n != "edm"]:
         recipe = load_recipe(name)

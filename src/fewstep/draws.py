@@ -1,6 +1,7 @@
 """Where random numbers come from: named seeds, one stream per turn in training, one per item in sampling."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from fewstep.types import T, X
 
-__all__ = ["Draws", "item_noise", "seed_for"]
+__all__ = ["Draws", "dropout_from", "item_noise", "seed_for"]
 
 
 def seed_for(*parts: int | str) -> int:
@@ -29,6 +30,17 @@ def item_noise(seeds: Sequence[int], shape: Sequence[int], steps: int = 1) -> Te
         for noise in item:
             noise.normal_(generator=generator)
     return out.transpose(0, 1)
+
+
+@contextmanager
+def dropout_from(seed: int, device: torch.device) -> Iterator[None]:
+    """Let torch's global generator, which dropout uses, start from ``seed`` inside; put it back afterwards.
+
+    Two blocks with one seed draw the same masks.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 class Draws:

@@ -60,7 +60,7 @@ def test_name_of_a_class_wins_over_its_number(paint, tmp_path):
 
 @pytest.mark.parametrize("text", ["10", "-1", "seven", ""])
 def test_unknown_label_is_refused_with_the_range(digits: Digits, text: str):
-    with pytest.raises(DataError, match=r"no class of 'digits'.* from 0 to 9.*Known: 0, 1"):
+    with pytest.raises(DataError, match=r"no class of digits.* from 0 to 9.*Known: 0, 1"):
         label_index_of(digits, text)
 
 

@@ -12,7 +12,8 @@ from fewstep.cli.sampling import accelerated
 from fewstep.errors import RecipeError
 from fewstep.evaluate import Row, headline, rich_table, write_rows
 from fewstep.jobs import judge_for
-from fewstep.jobs.compare import ROWS, Comparison, compare, measure, names_of
+from fewstep.jobs.compare import ROWS, Comparison, compare, names_of
+from fewstep.jobs.measure import measure_all
 from fewstep.jobs.origin import data_for
 from fewstep.store import load_model
 
@@ -30,7 +31,7 @@ def evaluate_model(
     data = data_for(models[own], folder, how.data)
     counts = {name: model.sampler.made_for for name, model in models.items()} | ({own: tuple(steps)} if steps else {})
     jobs = [(name, model, count) for name, model in models.items() for count in counts[name]]
-    rows = measure(jobs, judge_for(data, network, how.cache), how)
+    rows = measure_all(jobs, judge_for(data, network, how.cache), how.samples, how.show)
     write_rows(folder / ROWS, rows)
     _show(rows, folder / ROWS)
 

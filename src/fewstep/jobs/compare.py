@@ -7,7 +7,6 @@ from pathlib import Path
 from fewstep.data import Data
 from fewstep.errors import DataError
 from fewstep.evaluate import (
-    Judge,
     Report,
     Row,
     Strip,
@@ -19,14 +18,13 @@ from fewstep.evaluate import (
     write_rows,
 )
 from fewstep.files import write_whole
-from fewstep.jobs.evaluate import CACHE, evaluate, judge_for
+from fewstep.jobs.measure import CACHE, judge_for, measure_all
 from fewstep.jobs.origin import data_for
-from fewstep.jobs.progress import bar
 from fewstep.model import Model
 from fewstep.store import load_model
 from fewstep.versions import hardware
 
-__all__ = ["Comparison", "compare", "measure", "names_of", "stored_rows"]
+__all__ = ["Comparison", "compare", "names_of", "stored_rows"]
 
 SHOWN = 12  # images in a row of the picture
 ROWS = "evaluation.json"
@@ -64,24 +62,8 @@ def compare(folders: Sequence[Path], out: Path, how: Comparison) -> list[Row]:
     _refuse_different(models, named)
     jobs = [(name, model, steps) for name, model in models.items() for steps in model.sampler.made_for]
     rows = _stored(named) if how.data is None and how.samples is None else None
-    rows = rows or measure(jobs, judge_for(data, cache=how.cache), how)
+    rows = rows or measure_all(jobs, judge_for(data, cache=how.cache), how.samples, how.show)
     _write(out, rows, models, data, named)
-    return rows
-
-
-def measure(jobs: Sequence[tuple[str, Model, int]], judge: Judge, how: Comparison) -> list[Row]:
-    """Return the floor and a row for each (name, model, number of steps).
-
-    Raises ``RecipeError`` for a number of steps that a schedule does not allow, before anything is sampled.
-    """
-    for _, model, steps in jobs:
-        model.sampler.schedule.steps(steps)
-    rows = [judge.floor()]
-    with bar("evaluating", how.show) as move:
-        for i, (name, model, steps) in enumerate(jobs):
-            move(i, len(jobs), f"{name} at {steps} steps")
-            rows += evaluate(model, judge, name=name, steps=[steps], samples=how.samples)
-        move(len(jobs), len(jobs))
     return rows
 
 

@@ -19,9 +19,8 @@ from fewstep.evaluate import (
     write_report,
     write_rows,
 )
-from fewstep.jobs.evaluate import evaluate, judge_for
 from fewstep.jobs.fit import Options, distill, train_teacher
-from fewstep.jobs.progress import bar
+from fewstep.jobs.measure import judge_for, measure_all
 from fewstep.jobs.record import read_log
 from fewstep.model import Model
 from fewstep.sampling import ManyStep
@@ -79,13 +78,7 @@ def _rows(judge: Judge, teacher: Model, student: Model, samples: int | None, sho
     jobs: list[tuple[str, Model, int]] = [("teacher", teacher, teacher.steps)]
     jobs += [("teacher", cut(teacher, calls), calls) for calls in CUTS]
     jobs += [("student", student, calls) for calls in CUTS]
-    rows = [judge.floor()]
-    with bar("evaluating", show) as move:
-        for i, (name, model, steps) in enumerate(jobs):
-            move(i, len(jobs), f"{name} at {steps} steps")
-            rows += evaluate(model, judge, name=name, steps=[steps], samples=samples)
-        move(len(jobs), len(jobs))
-    return rows
+    return measure_all(jobs, judge, samples, show)
 
 
 def _strips(data: Data, teacher: Model, student: Model, rows: list[Row]) -> list[Strip]:

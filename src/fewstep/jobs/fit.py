@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from fewstep.data import Data, batches
 from fewstep.errors import UnhealthyTraining
 from fewstep.files import write_whole
-from fewstep.jobs.evaluate import CACHE, judge_for
 from fewstep.jobs.health import Doctor, reference_of
+from fewstep.jobs.measure import CACHE, judge_for
 from fewstep.jobs.pairs import pairs_for
 from fewstep.jobs.progress import bar
 from fewstep.jobs.record import Record

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fewstep.data import Data
 from fewstep.evaluate import Judge
-from fewstep.jobs.evaluate import labels_like
+from fewstep.jobs.measure import labels_like
 from fewstep.model import Model
 from fewstep.training import Collapse, Connected, Finite, Monitor, Report, RunawayCritic, watch
 

@@ -12,4 +12,15 @@ from fewstep.networks.named import build_network, complete, settings_of
 from fewstep.networks.second import SecondTime
 from fewstep.networks.unet import UNet
 
-__all__ = ["MLP", "ConditionEmbedding", "DiT", "Headed", "SecondTime", "TimeEmbedding", "UNet", "build_network", "complete", "settings_of"]
+__all__ = [
+    "MLP",
+    "ConditionEmbedding",
+    "DiT",
+    "Headed",
+    "SecondTime",
+    "TimeEmbedding",
+    "UNet",
+    "build_network",
+    "complete",
+    "settings_of",
+]

@@ -69,7 +69,8 @@ class UNet(nn.Module):
 
     ``widths`` are the channels of each level, ``depth`` the blocks per level on the way down and up.
     With ``second_time`` the label of the end of a jump is a further input, whose embedding starts at zero so that a
-    teacher's weights keep their meaning.  Raises ``RecipeError`` for widths that 8 does not divide.
+    teacher's weights keep their meaning.  Raises ``RecipeError`` for widths that 8 does not divide, and
+    for images that its levels do not divide.
     """
 
     def __init__(
@@ -107,6 +108,11 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor, c: Tensor | None = None, label_s: Tensor | None = None) -> Tensor:
         """Return F(x), the shape of x."""
+        if x.shape[2] % 2 ** (self.levels - 1) or x.shape[3] % 2 ** (self.levels - 1):
+            raise RecipeError(
+                f"images of {x.shape[2]} x {x.shape[3]} px cannot be halved {self.levels - 1} times, as a U-Net of "
+                f"{self.levels} levels does; give fewer widths or another --size."
+            )
         embedding = self.time(label)
         if self.until is not None and label_s is not None:
             embedding = embedding + self.until(label_s)

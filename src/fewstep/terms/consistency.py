@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from fewstep.draws import dropout_from
 from fewstep.pairs import Endpoint, Origin, Pairs
 from fewstep.terms.base import Term
 from fewstep.terms.bridges import Bridge, DataBridge
@@ -45,8 +46,11 @@ class Consistency(Term):
         s = self.endpoint.draw(t, r, turn.draws.uniform(items))
         z = turn.draws.normal(turn.batch.x0)
         noised = Noised(turn.batch.x0, t, z, turn.process.noise(turn.batch.x0, z, t))
+        masks = int(torch.randint(2**62, ()))  # both sides under the same dropout, arXiv 2310.14189, section 3.2
         with torch.no_grad():
             x_r = self.bridge(turn, noised, r)
-            end = turn.flow_map(f"{turn.me}.{self.target}" if self.target else "")(x_r, r, s, turn.c)
-        weight = self.weight(turn.process, t, r).to(z.dtype)
-        return weight * self.metric(turn.flow_map()(noised.x, t, s, turn.c), end)
+            with dropout_from(masks, z.device):
+                end = turn.flow_map(f"{turn.me}.{self.target}" if self.target else "")(x_r, r, s, turn.c)
+        with dropout_from(masks, z.device):
+            start = turn.flow_map()(noised.x, t, s, turn.c)
+        return self.weight(turn.process, t, r).to(z.dtype) * self.metric(start, end)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewstep.batch import Batch
 from fewstep.denoiser import Denoises
-from fewstep.draws import Draws, seed_for
+from fewstep.draws import Draws, dropout_from, seed_for
 from fewstep.errors import RecipeError, nearest
 from fewstep.training.learner import Learner
 from fewstep.turn import Rollout, Turn
@@ -108,7 +108,7 @@ def train(training: Training, batches: Iterable[Batch], accelerator: Accelerator
 def _take_turn(training: Training, name: str, batch: Batch, accelerator: Accelerator) -> Report:
     """Accumulate the gradient over the pieces of the batch, then update."""
     learner, sums, gradients = training.learners[name], dict[str, Tensor](), dict[str, float | None]()
-    with training.only(name) as views, _dropout(_seed(training, name), accelerator.device):
+    with training.only(name) as views, dropout_from(_seed(training, name), accelerator.device):
         for i, piece in enumerate(pieces := _pieces(batch, learner.accumulate)):
             turn = _turn(training, name, views, piece, _draws(training, name, batch, i * len(piece.x0), accelerator))
             with nullcontext() if i == len(pieces) - 1 else accelerator.no_sync(learner.net):
@@ -147,14 +147,6 @@ def _draws(training: Training, name: str, batch: Batch, offset: int, accelerator
 
 def _turn(training: Training, name: str, views: Mapping[str, Denoises], piece: Batch, draws: Draws) -> Turn:
     return Turn(name, views, piece, draws, training.rollout, training.learners[name].progress)
-
-
-@contextmanager
-def _dropout(seed: int, device: torch.device) -> Iterator[None]:
-    """Let torch's global generator, which dropout uses, start from ``seed``; put it back afterwards."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _gradients(learner: Learner, costs: Mapping[str, Tensor]) -> dict[str, float | None]:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from fewstep.data import Data
 from fewstep.errors import DataError
 from fewstep.evaluate import Judge, Row, cached_classifier
+from fewstep.jobs.progress import bar
 from fewstep.model import Model
 
-__all__ = ["CACHE", "evaluate", "judge_for", "labels_like"]
+__all__ = ["CACHE", "judge_for", "labels_like", "measure", "measure_all"]
 
 CACHE = Path.home() / ".cache" / "fewstep"
 FIRST_SEED = 1_000_000  # apart from the seeds that checkpoints are chosen by
@@ -31,7 +32,7 @@ def judge_for(data: Data, features: nn.Module | None = None, cache: Path = CACHE
     return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named)
 
 
-def evaluate(
+def measure(
     model: Model,
     judge: Judge,
     *,
@@ -54,6 +55,24 @@ def evaluate(
         seconds = (time.perf_counter() - start) / len(seeds)
         calls = model.calls(count)
         rows.append(judge.judge(images, labels, model=name, steps=count, calls=calls, seconds_per_image=seconds))
+    return rows
+
+
+def measure_all(
+    jobs: Sequence[tuple[str, Model, int]], judge: Judge, samples: int | None = None, show: bool = True
+) -> list[Row]:
+    """Return the floor and a row for each (name, model, number of steps), with a bar.
+
+    Raises ``RecipeError`` for a number of steps that a schedule does not allow, before anything is sampled.
+    """
+    for _, model, steps in jobs:
+        model.sampler.schedule.steps(steps)
+    rows = [judge.floor()]
+    with bar("evaluating", show) as move:
+        for i, (name, model, steps) in enumerate(jobs):
+            move(i, len(jobs), f"{name} at {steps} steps")
+            rows += measure(model, judge, name=name, steps=[steps], samples=samples)
+        move(len(jobs), len(jobs))
     return rows
 
 

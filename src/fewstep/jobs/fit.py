@@ -1,13 +1,15 @@
 """Run a recipe from start to end: data in, a finished model folder out, resumable at every moment."""
 
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
+from fewstep.batch import Batch
 from fewstep.data import Data, batches
 from fewstep.errors import UnhealthyTraining
 from fewstep.files import write_whole
@@ -18,7 +20,7 @@ from fewstep.jobs.progress import bar
 from fewstep.jobs.record import Record
 from fewstep.model import Model
 from fewstep.recipes import Assembly, Recipe, assemble, load_recipe
-from fewstep.store import load_model, save_model
+from fewstep.store import load_model, read_run, save_model
 from fewstep.training import Collapse, Training, load_weights, train, weights_bytes
 from fewstep.versions import hardware, versions
 
@@ -78,7 +80,8 @@ def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model 
     """
     record = Record.open(options.folder, recipe, name, data, options.seed, teacher)
     if record.finished:
-        return load_model(options.folder)
+        own = copy.deepcopy(teacher.view.net) if teacher is not None and not teacher.network else None
+        return load_model(options.folder, own)
     run = _prepare(recipe, data, options, teacher, record)
     try:
         _loop(run)
@@ -116,33 +119,27 @@ def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
 
 def _loop(run: _Run) -> None:
     """Train; log, look and save at even distances."""
-    training, record, acc = run.training, run.record, run.accelerator
+    training, record, main = run.training, run.record, run.accelerator.is_main_process
     every = {name: max(learner.total // LOGGED, 1) for name, learner in training.learners.items()}
-    apart, began, title = (
-        max(training.steps // run.recipe.looks, 1),
-        time.perf_counter() - record.seconds,
-        run.options.folder,
-    )
-    stream = batches(
-        run.source,
-        run.recipe.batch,
-        seed=run.options.seed,
-        start=training.step,
-        rank=acc.process_index,
-        world=acc.num_processes,
-    )
-    note, looked = "", training.step
-    with bar(f"training {title.name}", run.options.show and acc.is_main_process) as move:
-        for report in train(training, stream, acc):
+    apart, began, note = max(training.steps // run.recipe.looks, 1), time.perf_counter() - record.seconds, ""
+    with bar(f"training {run.options.folder.name}", run.options.show and main) as move:
+        for report in train(training, _stream(run), run.accelerator):
             run.doctor.listen(report)
             if training.learners[report.learner].updates % every[report.learner] == 0:
                 record.log(report)
-            due = training.step % apart == 0 or training.step == training.steps
-            if due and training.step > looked and acc.is_main_process:
-                record.seconds, looked = time.perf_counter() - began, training.step
+            last = report.learner == training.due(report.step)[-1]  # save whole steps, log and all
+            if main and last and (training.step % apart == 0 or training.step == training.steps):
+                record.seconds = time.perf_counter() - began
                 note = f"score {_look(run):.4g}"
                 record.save(training)
             move(training.step, training.steps, note)
+
+
+def _stream(run: _Run) -> Iterator[Batch]:
+    """Return the batches that are still to come, this process' share of each."""
+    acc, options = run.accelerator, run.options
+    ranks = {"rank": acc.process_index, "world": acc.num_processes}
+    return batches(run.source, run.recipe.batch, seed=options.seed, start=run.training.step, **ranks)
 
 
 def _look(run: _Run) -> float:
@@ -158,18 +155,22 @@ def _look(run: _Run) -> float:
 
 def _finish(run: _Run, facts: dict[str, object]) -> Model:
     """Take the best weights, write the model, and return it."""
+    main, folder = run.accelerator.is_main_process, run.options.folder
     run.accelerator.wait_for_everyone()
     load_weights(run.model.view.net, run.record.best_weights)
-    facts |= {
+    run.model.view.net.eval().requires_grad_(False)
+    if main:
+        save_model(replace(run.model, facts=facts | _made(run)), folder)
+    run.accelerator.wait_for_everyone()
+    return replace(run.model, facts=read_run(folder)["facts"])
+
+
+def _made(run: _Run) -> dict[str, object]:
+    """Say how a finished model was made."""
+    return {
         "trained steps": run.training.steps,
         "best step": int(run.record.best["step"]),
         "training seconds": round(run.record.seconds, 1),
         "hardware": hardware(),
         "versions": versions(),
     }
-    finished = replace(run.model, facts=facts)
-    finished.view.net.eval().requires_grad_(False)
-    if run.accelerator.is_main_process:
-        save_model(finished, run.options.folder)
-    run.accelerator.wait_for_everyone()
-    return load_model(run.options.folder).to(run.accelerator.device)

@@ -56,12 +56,18 @@ class Objective:
             seen[kind] = seen.get(kind, 0) + 1
             yield (kind if seen[kind] == 1 else f"{kind}{seen[kind]}"), term
 
+    def active(self, progress: Progress) -> dict[str, Term]:
+        """Return the terms whose weight is not 0 now, by name; the others need not be computed."""
+        pairs = zip(self.parts, self.items(), strict=True)
+        return {name: term for (weight, _), (name, term) in pairs if scalar(weight, progress) != 0}
+
     def total(self, costs: Mapping[str, Tensor], progress: Progress) -> Tensor:
         """Return the weighted sum of the mean costs."""
         weighted = [
             scalar(weight, progress) * costs[name]
             for (weight, _), (name, _) in zip(self.parts, self.items(), strict=True)
+            if name in costs
         ]
         if not weighted:
-            raise RecipeError("an objective without terms; give a learner at least one.")
+            raise RecipeError("an objective whose terms all weigh nothing now; give it one, or let the learner wait.")
         return sum(weighted[1:], weighted[0])

@@ -108,12 +108,13 @@ def train(training: Training, batches: Iterable[Batch], accelerator: Accelerator
 def _take_turn(training: Training, name: str, batch: Batch, accelerator: Accelerator) -> Report:
     """Accumulate the gradient over the pieces of the batch, then update."""
     learner, sums, gradients = training.learners[name], dict[str, Tensor](), dict[str, float | None]()
+    terms = learner.terms.active(learner.progress)
     with training.only(name) as views, dropout_from(_seed(training, name), accelerator.device):
         for i, piece in enumerate(pieces := _pieces(batch, learner.accumulate)):
             turn = _turn(training, name, views, piece, _draws(training, name, batch, i * len(piece.x0), accelerator))
             with nullcontext() if i == len(pieces) - 1 else accelerator.no_sync(learner.net):
                 with accelerator.autocast():
-                    costs = {term: cost(turn).mean() for term, cost in learner.terms.items()}
+                    costs = {term: cost(turn).mean() for term, cost in terms.items()}
                 if training.probing(name) and i == 0:
                     gradients = _gradients(learner, costs)
                 accelerator.backward(learner.terms.total(costs, learner.progress) / len(pieces))

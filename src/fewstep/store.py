@@ -19,16 +19,16 @@ from fewstep.recipes import Builder, Document, spell
 from fewstep.sampling import Sampler
 from fewstep.training import load_weights, weights_bytes
 
-__all__ = ["load_model", "read_run", "save_model"]
+__all__ = ["fingerprint", "load_model", "read_run", "save_model"]
 
 FORMAT = 1
 WORDS, WEIGHTS = "run.json", "model.safetensors"
 KEYS = ("network", "process", "prediction", "second_time", "sampler", "shape", "classes", "facts")
 
 
-def save_model(model: Model, folder: Path) -> None:
+def save_model(model: Model, folder: Path | str) -> None:
     """Write the weights, then the words that say what they are, each whole or not at all."""
-    view, content = model.view, weights_bytes(model.view.net)
+    view, root = model.view, Path(folder)
     words = {
         "format": FORMAT,
         "network": spell(model.network),
@@ -38,10 +38,15 @@ def save_model(model: Model, folder: Path) -> None:
         "sampler": spell(model.sampler),
         "shape": list(model.shape),
         "classes": list(model.classes),
-        "facts": dict(model.facts) | {"weights": sha256(content).hexdigest()[:16]},
+        "facts": dict(model.facts) | {"weights": fingerprint(model)},
     }
-    write_whole(folder / WEIGHTS, content)
-    write_whole(folder / WORDS, (json.dumps(words, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(root / WEIGHTS, weights_bytes(view.net))
+    write_whole(root / WORDS, (json.dumps(words, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def fingerprint(model: Model) -> str:
+    """Return 16 hexadecimal digits that change with any weight."""
+    return sha256(weights_bytes(model.view.net)).hexdigest()[:16]
 
 
 def load_model(folder: str | Path, net: nn.Module | None = None) -> Model:

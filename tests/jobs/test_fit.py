@@ -16,6 +16,7 @@ from fewstep.training import checkpoints
 
 TINY = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
 STUDENT = ("steps=8", "batch=8", "looks=2", "judged=16")
+PAIRS = ("pairs.count=32", "pairs.steps=3", "pairs.shard=16")
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +36,8 @@ def options(folder: Path, cache: Path, settings=STUDENT, seed: int = 0) -> fs.Op
 
 @pytest.mark.parametrize("recipe", ["cd", "dmd2", "dmd2-no-gan", "ect", "kd"])
 def test_every_recipe_distils(recipe, teacher, tmp_path, cache):
-    pairs = ("pairs.count=32", "pairs.steps=3", "pairs.shard=16") if recipe == "kd" else ()
-    student = fs.distill(teacher, fs.Digits(), options(tmp_path, cache, (*STUDENT, *pairs)), recipe)
+    settings = (*STUDENT, *PAIRS) if recipe in ("kd", "dmd2-no-gan") else STUDENT
+    student = fs.distill(teacher, fs.Digits(), options(tmp_path, cache, settings), recipe)
     images = student.sample(range(4), labels="3")
     assert images.shape == (4, 1, 8, 8)
     assert images.isfinite().all()
@@ -52,7 +53,7 @@ def test_a_recipe_without_a_teacher_trains(tmp_path, cache):
 
 
 def test_a_run_says_in_words_what_it_is(teacher, tmp_path, cache):
-    fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2-no-gan")
+    fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2")
     words = json.loads((tmp_path / "run.json").read_text())
     assert words["network"] == teacher.network
     assert words["facts"]["versions"]["torch"] == torch.__version__
@@ -61,7 +62,7 @@ def test_a_run_says_in_words_what_it_is(teacher, tmp_path, cache):
 
 
 def test_loading_gives_the_same_images(teacher, tmp_path, cache):
-    student = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2-no-gan")
+    student = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2")
     again = fs.load_model(tmp_path)
     assert torch.equal(student.sample(range(6), "2", 4), again.sample(range(6), "2", 4))
 
@@ -73,13 +74,13 @@ def test_item_17_does_not_depend_on_the_batch(teacher):
 
 
 def test_a_finished_run_is_loaded_and_another_one_refused(teacher, tmp_path, cache):
-    first = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2-no-gan")
+    first = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2")
     began = time.perf_counter()
-    again = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2-no-gan")
+    again = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2")
     assert time.perf_counter() - began < 2
     assert first.facts == again.facts
     with pytest.raises(fs.RecipeError, match=r"holds another run: seed is 0 there and 1 here"):
-        fs.distill(teacher, fs.Digits(), options(tmp_path, cache, seed=1), "dmd2-no-gan")
+        fs.distill(teacher, fs.Digits(), options(tmp_path, cache, seed=1), "dmd2")
 
 
 def test_a_recipe_that_needs_a_teacher_says_so(tmp_path, cache):
@@ -104,7 +105,7 @@ def test_a_network_of_ones_own_distils(tmp_path, cache):
 
     data, view = fs.Digits(), fs.Denoiser(Own(), fs.EDM(sigma_data=0.75))
     own = fs.Model(view, fs.ManyStep(fs.load_recipe("edm").sampler.schedule), data.shape, data.classes)
-    student = fs.distill(own, data, options(tmp_path, cache), "dmd2-no-gan")
+    student = fs.distill(own, data, options(tmp_path, cache, (*STUDENT, *PAIRS)), "dmd2-no-gan")
     assert student.sample(range(2), "1", 2).isfinite().all()
     with pytest.raises(fs.WeightsError, match=r"Load it with load_model\(folder, net=...\)"):
         fs.load_model(tmp_path)
@@ -115,7 +116,7 @@ def test_a_network_of_ones_own_distils(tmp_path, cache):
 def test_a_sick_run_stops_with_a_diagnosis_and_keeps_what_was_healthy(teacher, tmp_path, cache):
     hot = ("steps=40", "batch=8", "looks=20", "judged=16", "learners.student.optimiser.adam.lr=1.0e8")
     with pytest.raises(fs.UnhealthyTraining, match=r"At step \d+ .*not finite.*(weights|saved yet)"):
-        fs.distill(teacher, fs.Digits(), options(tmp_path, cache, hot), "dmd2-no-gan")
+        fs.distill(teacher, fs.Digits(), options(tmp_path, cache, hot), "dmd2")
     assert not (tmp_path / "run.json").exists()
 
 

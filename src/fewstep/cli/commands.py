@@ -82,7 +82,7 @@ def distill(
     out: Out,
     data: OtherData = None,
     steps: Dial = None,
-    recipe: RecipeOption = "dmd2",
+    recipe: RecipeOption = "dmd2-no-gan",
     seed: Seed = 0,
     settings: Settings = None,
     quiet: Quiet = False,

@@ -34,6 +34,7 @@ CUTS = (1, 2, 4)  # the calls that teacher and student are compared at
 RECIPE = "dmd2-no-gan"  # the best student in the four minutes that a demo may take; see docs/results.md
 SHOWN = 16  # images in a row of the strip
 QUICK = ("steps=40", "looks=2", "judged=64", "batch=32")  # settings that only show that everything runs
+QUICK_PAIRS = ("pairs.count=64", "pairs.shard=64")
 
 
 @dataclass
@@ -54,13 +55,13 @@ def demo(out: Path, quick: bool = False, show: bool = True) -> list[Row]:
 
     ``quick`` runs a few updates only, to see that everything works.  Interrupted, it continues where it stopped.
     """
-    data, clock, settings = Digits(), _Clock(), QUICK if quick else ()
+    data, clock, settings, more = Digits(), _Clock(), QUICK if quick else (), QUICK_PAIRS if quick else ()
     with clock.stage("feature network"):
         judge = judge_for(data)
     with clock.stage("teacher"):
         teacher = train_teacher(data, Options(out / "teacher", settings=settings, show=show))
     with clock.stage("student"):
-        student = distill(teacher, data, Options(out / "student", settings=settings, show=show), RECIPE)
+        student = distill(teacher, data, Options(out / "student", settings=(*settings, *more), show=show), RECIPE)
     with clock.stage("evaluation"):
         rows = _rows(judge, teacher, student, samples=64 if quick else None, show=show)
     write_rows(out / "results.json", rows)

@@ -12,6 +12,7 @@ from fewstep.draws import item_noise
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
 from fewstep.recipes import PairsSpec, guide
+from fewstep.store import fingerprint
 
 __all__ = ["pairs_for"]
 
@@ -22,7 +23,7 @@ def pairs_for(spec: PairsSpec, teacher: Model, labels: Tensor | None, folder: Pa
     ``labels`` are those of the real data: pair i is of label ``labels[i % len]``.
     """
     made_with = {
-        "teacher": str(teacher.facts.get("weights", "unknown")),
+        "teacher": fingerprint(teacher),
         "solver": type(spec.solver).__name__,
         "steps": str(spec.steps),
         "times": ", ".join(f"{time:.6g}" for time in spec.schedule.steps(spec.steps).tolist()),

@@ -11,6 +11,7 @@ from fewstep.errors import RecipeError, WeightsError
 from fewstep.files import write_whole
 from fewstep.model import Model
 from fewstep.recipes import Recipe, spell
+from fewstep.store import fingerprint
 from fewstep.training import Report, Training, checkpoints, restore, save_training
 
 __all__ = ["Record", "holds_run", "read_log"]
@@ -40,7 +41,7 @@ class Record:
             "settings": spell(recipe),
             "data": {"name": data.name, "fingerprint": data.fingerprint()},
             "seed": seed,
-            "teacher": None if teacher is None else teacher.facts.get("weights"),
+            "teacher": None if teacher is None else fingerprint(teacher),
         }
         plan = json.loads(json.dumps(plan))
         path = root / "plan.json"

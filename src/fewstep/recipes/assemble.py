@@ -57,7 +57,7 @@ def assemble(recipe: Recipe, example: Batch, classes: int, teacher: Model | None
             torch.manual_seed(seed_for(seed, "weights", name))
             view, networks[name] = _view(spec, process, tuple(like.shape[1:]), classes, teacher)
             view = _with_heads(view, spec, like, c)
-            learners[name] = _learner(view, spec)
+            learners[name] = _learner(view, spec, recipe.steps)
     frozen: dict[str, Denoises] = {}
     if teacher is not None:
         teacher.view.net.requires_grad_(False).eval()
@@ -132,9 +132,10 @@ def _with_heads(view: Denoiser, spec: LearnerSpec, like: Tensor, c: Tensor | Non
     return replace(view, net=Headed(view.net, spec.heads, (few, label, None if c is None else c[:2])))
 
 
-def _learner(view: Denoiser, spec: LearnerSpec) -> Learner:
+def _learner(view: Denoiser, spec: LearnerSpec, steps: int) -> Learner:
     clip = math.inf if spec.clip is None else spec.clip
-    return Learner(view, spec.objective, spec.optimiser, spec.every, spec.after, spec.accumulate, clip, spec.averages)
+    after = int(spec.after * steps if spec.after < 1 else spec.after)
+    return Learner(view, spec.objective, spec.optimiser, spec.every, after, spec.accumulate, clip, spec.averages)
 
 
 def _rollout(recipe: Recipe) -> Rollout:

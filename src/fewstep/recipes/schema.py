@@ -21,7 +21,7 @@ class LearnerSpec:
     """A learner: its network (``from`` the teacher, or ``network`` by name), objective, optimiser and pace.
 
     With ``from``, ``network`` may change settings of the teacher's.  ``heads`` names the part of the network that a
-    critic's head reads.  ``average`` is the moving average that is kept as the result.
+    critic's head reads.  ``after`` is the first batch of its turns; below 1 it is the share of all batches.
     """
 
     objective: Objective
@@ -32,7 +32,7 @@ class LearnerSpec:
     second_time: bool = False
     heads: str | None = None
     every: int = 1
-    after: int = 0
+    after: float = 0.0
     accumulate: int = 1
     clip: float | None = None
     averages: Mapping[str, Ema] = field(default_factory=dict)

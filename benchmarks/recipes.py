@@ -73,7 +73,9 @@ def write(rows: list[Row], models: dict[str, tuple[Model, list[Row]]]) -> None:
         "|---|---|---|",
         *runs,
     ]
-    (ROOT / "docs/results.md").write_text("\n".join(parts) + "\n")
+    results = ROOT / "docs/results.md"
+    results.parent.mkdir(exist_ok=True)
+    results.write_text("\n".join(parts) + "\n")
 
 
 def entry(model: Model, rows: list[Row]) -> dict[str, object]:

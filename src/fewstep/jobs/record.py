@@ -72,7 +72,7 @@ class Record:
             return
         extra = restore(training, found[-1])
         self.best, self.seconds = extra["best"], extra["seconds"]
-        self._lines = [line for line in read_log(self.root) if line["step"] < training.step]
+        self._lines = [line for line in read_log(self.root) if _before(line, training.step)]
 
     def save(self, training: Training) -> None:
         """Write the log and a checkpoint."""
@@ -113,6 +113,11 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise WeightsError(f"{path} cannot be read ({error}). Restore the file, or give another --out.") from error
+
+
+def _before(line: Mapping[str, Any], steps: int) -> bool:
+    """Say whether a line was written within so many steps: turns count theirs from 0, a look says how many are done."""
+    return bool(line["step"] <= steps if "look: score" in line else line["step"] < steps)
 
 
 def _refuse_other(root: Path, there: Any, wanted: Any) -> None:

@@ -69,5 +69,5 @@ class Objective:
             if name in costs
         ]
         if not weighted:
-            raise RecipeError("an objective whose terms all weigh nothing now; give it one, or let the learner wait.")
+            raise RecipeError("an objective without terms, or whose terms all weigh 0 now; give it at least one, or let the learner wait.")
         return sum(weighted[1:], weighted[0])

@@ -69,5 +69,8 @@ class Objective:
             if name in costs
         ]
         if not weighted:
-            raise RecipeError("an objective without terms, or whose terms all weigh 0 now; give it at least one, or let the learner wait.")
+            raise RecipeError(
+                "an objective without terms, or whose terms all weigh 0 now; give it at least one that weighs "
+                "something, or let the learner wait ('after')."
+            )
         return sum(weighted[1:], weighted[0])

@@ -141,6 +141,7 @@ def _curves(out: Path) -> dict[str, list[tuple[int, float]]]:
         for line in read_log(out / run):
             for name, value in line.items():
                 if name != "step":
-                    title = name.replace("student", run, 1) if name.startswith("student") else f"{run}, {name}"
+                    short = name.removeprefix("look: ").replace("distance between seeds", "seed distance")
+                    title = short.replace("student", run, 1) if short.startswith("student") else f"{run}: {short}"
                     curves.setdefault(title, []).append((line["step"], value))
     return curves

@@ -25,10 +25,11 @@ def item_noise(seeds: Sequence[int], shape: Sequence[int], steps: int = 1) -> Te
     other, so the first is the same however many follow.
     """
     generator, out = torch.Generator(), torch.empty(len(seeds), steps, *shape)
-    for item, seed in zip(out, seeds, strict=True):
+    places = out.flatten(0, 1).unbind()
+    for i, seed in enumerate(seeds):
         generator.manual_seed(seed)
-        for noise in item:
-            noise.normal_(generator=generator)
+        for place in places[i * steps : (i + 1) * steps]:
+            place.normal_(generator=generator)
     return out.transpose(0, 1)
 
 

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fewstep.data import Batch, PairStore, batches, write_pairs
+from fewstep.data.pairs import PairsPlan
 from fewstep.errors import DataError, RecipeError
 
 MADE_WITH = {"teacher": "abc", "solver": "heun", "steps": "40"}
 CLASSES = ("zero", "one", "two")
+PLAN = PairsPlan(10, 4, MADE_WITH, CLASSES)
 
 
 def make(start: int, stop: int) -> Batch:
@@ -23,8 +26,7 @@ def make(start: int, stop: int) -> Batch:
 def write(
     folder: Path, count: int = 10, maker: Callable[[int, int], Batch] = make, **changed: object
 ) -> list[tuple[int, int]]:
-    settings = {"shard": 4, "made_with": MADE_WITH, "classes": CLASSES} | changed
-    return list(write_pairs(folder, maker, count=count, **settings))
+    return list(write_pairs(folder, maker, replace(PLAN, count=count, **changed)))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -61,6 +63,23 @@ def test_store_feeds_the_loader(tmp_path):
     assert sorted(torch.cat([batch.z[:, 0, 0, 0] for batch in stream]).tolist()) == list(range(10))
 
 
+def test_items_come_in_the_order_asked_for_however_often(tmp_path):
+    write(tmp_path)
+    asked = [7, 2, 2, -1, 5, 0, 8, 7]
+    batch = PairStore.open(tmp_path).batch(asked)
+    assert batch.z[:, 0, 0, 0].tolist() == [7, 2, 2, 9, 5, 0, 8, 7]
+    assert torch.equal(batch.x0, batch.z / 100)
+    assert batch.c.tolist() == [1, 2, 2, 0, 2, 0, 2, 1]
+    assert len(PairStore.open(tmp_path).batch([]).x0) == 0
+
+
+def test_a_batch_can_be_changed_without_changing_the_store(tmp_path):
+    write(tmp_path)
+    store = PairStore.open(tmp_path)
+    store.batch([3]).x0.zero_()
+    assert torch.equal(store.batch([3]).x0, make(3, 4).x0)
+
+
 def test_index_past_the_end_is_refused(tmp_path):
     write(tmp_path)
     with pytest.raises(IndexError):
@@ -70,7 +89,7 @@ def test_index_past_the_end_is_refused(tmp_path):
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_stop_and_continue_equals_uninterrupted(tmp_path, steps: int):
     write(tmp_path / "whole")
-    stopped = write_pairs(tmp_path / "parts", make, count=10, shard=4, made_with=MADE_WITH, classes=CLASSES)
+    stopped = write_pairs(tmp_path / "parts", make, PLAN)
     list(islice(stopped, steps))
     stopped.close()
     write(tmp_path / "parts")
@@ -85,7 +104,7 @@ def test_finished_shards_are_not_made_again(tmp_path):
         asked.append(start)
         return make(start, stop)
 
-    list(islice(write_pairs(tmp_path, count_calls, count=10, shard=4, made_with=MADE_WITH, classes=CLASSES), 3))
+    list(islice(write_pairs(tmp_path, count_calls, PLAN), 3))
     assert write(tmp_path, maker=count_calls)[0] == (8, 10)
     assert write(tmp_path, maker=count_calls) == [(10, 10)]
     assert asked == [0, 4, 8]
@@ -146,7 +165,7 @@ def test_folder_without_pairs_is_refused(tmp_path):
 
 
 def test_unfinished_store_is_refused(tmp_path):
-    list(islice(write_pairs(tmp_path, make, count=10, shard=4, made_with=MADE_WITH, classes=CLASSES), 2))
+    list(islice(write_pairs(tmp_path, make, PLAN), 2))
     with pytest.raises(DataError, match=r"unfinished: 4 of 10 are there.*continues where it stopped"):
         PairStore.open(tmp_path)
 
@@ -201,7 +220,7 @@ def test_shard_that_breaks_its_promise_is_reported(tmp_path, tensors: dict[str, 
         ("{", "is damaged"),
         ("[]", "is no index of pairs"),
         ('{"format_version": 1}', "KeyError: 'condition'"),
-        ('{"format_version": 2}', "format_version 2, but this version of fewstep reads 1"),
+        ('{"format_version": 3}', "format_version 3, but this version of fewstep reads 1 and 2"),
     ],
 )
 def test_damaged_index_is_refused(tmp_path, text: str, words: str):

@@ -14,6 +14,8 @@ from fewstep.files import write_whole
 
 __all__ = ["noise", "read_shard", "write_shard"]
 
+AT_ONCE = 64  # pairs that are checked together, which needs twice their memory
+
 
 def read_shard(root: Path, index: PairsIndex, number: int) -> Batch:
     """Map shard ``number`` from its file. Raises ``DataError`` when it is not what the index promises."""
@@ -26,13 +28,13 @@ def read_shard(root: Path, index: PairsIndex, number: int) -> Batch:
     except (SafetensorError, OSError) as error:
         raise DataError(f"{file} cannot be read; it is truncated or damaged ({error}). {remedy}") from error
     _refuse_broken_promise(tensors, index, number, str(file), remedy)
-    return Batch(tensors["x0"], tensors.get("c"), tensors["z"])
+    return Batch(tensors["x0"], tensors.get("c"), tensors["z"], tensors.get("path"))
 
 
 def write_shard(root: Path, index: PairsIndex, number: int, batch: Batch) -> None:
     """Write shard ``number`` in one step. Raises ``DataError`` when ``batch`` is not what the index promises."""
-    tensors = {"x0": batch.x0, "z": noise(batch)} | ({} if batch.c is None else {"c": batch.c})
-    here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = {"x0": batch.x0, "z": noise(batch), "c": batch.c, "path": batch.path}
+    here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items() if tensor is not None}
     remedy = "Nothing of this shard was written; correct the teacher, its solver or its precision, and run again."
     _refuse_broken_promise(here, index, number, f"the batch for shard {number}", remedy)
     write_whole(root / shard_name(number), save(here))
@@ -52,16 +54,23 @@ def _refuse_broken_promise(tensors: dict[str, Tensor], index: PairsIndex, number
     }
     if found != index.tensors(number):
         raise DataError(f"{where} holds {found}, but the index promises {index.tensors(number)}. {remedy}")
-    for name in ("z", "x0"):
-        bad = int((~torch.isfinite(tensors[name])).flatten(1).any(1).sum())
+    for name in sorted({"z", "x0", "path"} & set(tensors)):
+        bad = _not_finite(tensors[name])
         if bad:
             raise DataError(
                 f"{bad} of {len(tensors[name])} pairs in {where} have a {name} that is not finite. {remedy}"
             )
-    if index.condition == () and index.classes:
+    classes = len(index.plan.classes)
+    if index.condition == () and classes:
         low, high = int(tensors["c"].min()), int(tensors["c"].max())
-        if low < -1 or high >= len(index.classes):
+        if low < -1 or high >= classes:
             raise DataError(
-                f"The labels in {where} run from {low} to {high}, but there are {len(index.classes)} classes: accepted "
-                f"are -1 (no class) to {len(index.classes) - 1}. {remedy}"
+                f"The labels in {where} run from {low} to {high}, but there are {classes} classes: accepted "
+                f"are -1 (no class) to {classes - 1}. {remedy}"
             )
+
+
+def _not_finite(tensor: Tensor) -> int:
+    """Count the items that hold a number which is not finite."""
+    parts = (tensor[start : start + AT_ONCE] for start in range(0, len(tensor), AT_ONCE))
+    return sum(int((~torch.isfinite(part)).flatten(1).any(1).sum()) for part in parts)

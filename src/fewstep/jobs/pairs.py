@@ -6,13 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fewstep.batch import Batch
+from fewstep.batch import Batch, States
 from fewstep.data import PairStore, write_pairs
+from fewstep.data.pairs import PairsPlan
+from fewstep.denoiser import Denoises
 from fewstep.draws import item_noise
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
 from fewstep.recipes import PairsSpec, guide
 from fewstep.store import fingerprint
+from fewstep.types import Cond, X
 
 __all__ = ["pairs_for"]
 
@@ -22,22 +25,21 @@ def pairs_for(spec: PairsSpec, teacher: Model, labels: Tensor | None, folder: Pa
 
     ``labels`` are those of the real data: pair i is of label ``labels[i % len]``.
     """
+    times = tuple(spec.schedule.steps(spec.steps).tolist())
     made_with = {
         "teacher": fingerprint(teacher),
         "solver": type(spec.solver).__name__,
         "steps": str(spec.steps),
-        "times": ", ".join(f"{time:.6g}" for time in spec.schedule.steps(spec.steps).tolist()),
+        "times": ", ".join(f"{time:.6g}" for time in times),
         "guidance": "; ".join(map(repr, spec.guidance)) or "none",
         "seed": str(seed),
     }
-    make = _maker(spec, teacher, labels, seed)
-    writing = write_pairs(
-        folder, make, count=spec.count, shard=spec.shard, made_with=made_with, classes=teacher.classes
-    )
+    plan = PairsPlan(spec.count, spec.shard, made_with, teacher.classes, times[:-1] if spec.path else ())
+    writing = write_pairs(folder, _maker(spec, teacher, labels, seed), plan)
     with bar("teacher pairs", show) as move:
         for done, total in writing:
             move(done, total)
-    return PairStore.open(folder, made_with)
+    return PairStore.open(folder, plan.facts)
 
 
 def _maker(spec: PairsSpec, teacher: Model, labels: Tensor | None, seed: int) -> Callable[[int, int], Batch]:
@@ -50,10 +52,25 @@ def _maker(spec: PairsSpec, teacher: Model, labels: Tensor | None, seed: int) ->
         z = item_noise([seed * 10**9 + i for i in range(start, stop)], teacher.shape)[0].to(device)
         c = None if labels is None else labels[torch.arange(start, stop) % len(labels)].to(device)
         sigma = teacher.view.process.sigma(times[:1]).float().to(device)
-        ends = [
-            spec.solver(guided, z[i : i + 512] * sigma, times, None if c is None else c[i : i + 512])
+        parts = [
+            _solved(spec, guided, z[i : i + 512] * sigma, times, None if c is None else c[i : i + 512])
             for i in range(0, len(z), 512)
         ]
-        return Batch(torch.cat(ends), c, z)
+        paths = [path for _, path in parts if path is not None]
+        return Batch(torch.cat([end for end, _ in parts]), c, z, torch.cat(paths) if paths else None)
 
     return make
+
+
+def _solved(spec: PairsSpec, denoiser: Denoises, x: X, times: Tensor, c: Cond) -> tuple[X, States | None]:
+    """Return where x arrives and, when they are to be kept, the states at all times but the last (on the CPU).
+
+    *Exact when* a step of the solver depends on nothing but its x, to the last bit; ``PairsSpec`` refuses the others.
+    """
+    if not spec.path:
+        return spec.solver(denoiser, x, times, c), None
+    states = []
+    for i in range(len(times) - 1):
+        states.append(x.cpu())
+        x = spec.solver(denoiser, x, times[i : i + 2], c)
+    return x, torch.stack(states, 1)

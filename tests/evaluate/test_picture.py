@@ -65,9 +65,16 @@ def test_nothing_to_draw_is_refused(tmp_path: Path):
         grid(noise(0, 1, 8), tmp_path / "grid.png", 2)
 
 
-def test_latents_are_refused(tmp_path: Path):
-    with pytest.raises(DataError, match="1 or 3 channels"):
-        grid(noise(2, 4, 8), tmp_path / "grid.png", 2)
+def test_frames_of_a_clip_stand_side_by_side(tmp_path: Path):
+    clips = noise(2, 4, 8)
+    assert torch.equal(eight_bit(clips)[:, :, 8:16], eight_bit(clips[:, 1:2]))
+    grid(clips, tmp_path / "grid.png", 2)
+    assert size_of(tmp_path / "grid.png") == (2 * 4 * 64 + GAP, 64)
+
+
+def test_signals_are_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="a picture of their own"):
+        grid(noise(2, 4, 8)[0], tmp_path / "grid.png", 2)
 
 
 def test_images_that_are_not_finite_are_a_diagnosis(tmp_path: Path):

@@ -3,9 +3,26 @@
 from fewstep.batch import Batch
 from fewstep.data.base import Data
 from fewstep.data.digits import Digits
+from fewstep.data.ear import Ear
 from fewstep.data.folder import ImageFolder
 from fewstep.data.loader import batches
-from fewstep.data.open import open_data
+from fewstep.data.moving import MovingDigits
+from fewstep.data.notes import Notes, NotesWave
+from fewstep.data.open import NAMED, open_data
 from fewstep.data.pairs import PairStore, write_pairs
 
-__all__ = ["Batch", "Data", "Digits", "ImageFolder", "PairStore", "batches", "open_data", "write_pairs"]
+__all__ = [
+    "NAMED",
+    "Batch",
+    "Data",
+    "Digits",
+    "Ear",
+    "ImageFolder",
+    "MovingDigits",
+    "Notes",
+    "NotesWave",
+    "PairStore",
+    "batches",
+    "open_data",
+    "write_pairs",
+]

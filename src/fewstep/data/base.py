@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from fewstep.batch import Batch
+from fewstep.data.ear import Ear
 
 __all__ = ["Data", "digest"]
 
@@ -29,8 +30,19 @@ class Data(ABC):
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return the items with these numbers, in this order; a pure function of ``indices``.
 
-        ``x0`` (b, *shape) is float32 in [-1, 1], ``c`` int64 labels (b,) or None, ``z`` the noise of pairs.
+        ``x0`` (b, *shape) is float32 in [-1, 1], ``c`` int64 labels (b,), float32 (b, *condition) or None, ``z``
+        the noise of pairs.
         """
+
+    @property
+    def condition(self) -> tuple[int, ...]:
+        """The shape of one condition: () for a label or none at all, (features,) for a vector, and so on."""
+        return ()
+
+    @property
+    def ear(self) -> Ear | None:
+        """What hears the items, when they are sounds: it then checks what was generated."""
+        return None
 
     @property
     def lazy(self) -> bool:

@@ -5,25 +5,34 @@ from pathlib import Path
 from fewstep.data.base import Data
 from fewstep.data.digits import Digits
 from fewstep.data.folder import ImageFolder
+from fewstep.data.moving import MovingDigits
+from fewstep.data.notes import Notes, NotesWave
 from fewstep.errors import DataError, nearest
 
-__all__ = ["open_data"]
+__all__ = ["NAMED", "open_data"]
+
+NAMED = (Digits.name, MovingDigits.name, Notes.name, NotesWave.name)
+"""Data that are opened by a name instead of a path."""
 
 
 def open_data(name_or_path: str, size: int | None = None, channels: int | None = None) -> Data:
-    """Open the data called ``name_or_path``: "digits", or else a folder of images.
+    """Open the data called ``name_or_path``: one of ``NAMED``, or else a folder of images.
 
     ``size`` is the side of the square images (default: 8 for digits, the most common short side for a folder),
-    ``channels`` 1 for grey or 3 for colour (default: 1 for digits, 3 for a folder).
+    ``channels`` 1 for grey or 3 for colour (default: 1 for digits, 3 for a folder), or the frames of moving digits.
     Raises ``DataError`` when there is no such thing, or it does not come in that form.
     """
     if name_or_path == Digits.name:
         return _digits(size, channels)
+    if name_or_path == MovingDigits.name:
+        return _moving(size, channels)
+    if name_or_path in NAMED:
+        return _notes(name_or_path, size, channels)
     if Path(name_or_path).exists():
         return ImageFolder.open(name_or_path, size, 3 if channels is None else channels)
     raise DataError(
-        f"No data are called {name_or_path!r}, and no such folder exists: {nearest(name_or_path, [Digits.name])} "
-        "Give that name, or a folder: the path of one that holds images."
+        f"No data are called {name_or_path!r}, and no such folder exists: {nearest(name_or_path, NAMED)} "
+        "Give one of these names, or a folder: the path of one that holds images."
     )
 
 
@@ -36,3 +45,25 @@ def _digits(size: int | None, channels: int | None) -> Digits:
             "Leave size and channels out (or give 8 and 1), or give a folder of images, which are resized."
         )
     return Digits()
+
+
+def _moving(size: int | None, channels: int | None) -> MovingDigits:
+    """Return the moving digits, unless they were asked for in a form that they do not have."""
+    frames, side = MovingDigits.shape[0], MovingDigits.shape[-1]
+    if size not in (None, side) or channels not in (None, frames):
+        raise DataError(
+            f"The moving digits were asked for at size {size or side} with {channels or frames} channel(s), but they "
+            f"are clips of {frames} grey frames of {side}x{side} pixels. Leave size and channels out (or give {side} "
+            f"and {frames}), or give a folder of images, which are resized."
+        )
+    return MovingDigits()
+
+
+def _notes(name: str, size: int | None, channels: int | None) -> Data:
+    """Return the notes, unless they were asked for as if they were images."""
+    if size is not None or channels is not None:
+        raise DataError(
+            f"The data {name!r} were asked for at size {size} with {channels} channel(s), but they are sounds of one "
+            "form. Leave size and channels out, or give a folder of images, which are resized."
+        )
+    return Notes() if name == Notes.name else NotesWave()

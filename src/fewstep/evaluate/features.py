@@ -1,7 +1,7 @@
 """A feature network for data of your own: trained here in seconds, the same from the same seed, nothing to download.
 
 Distances between sets of images are distances between their features. Inception features judge photographs; for digits,
-shapes or spectra a small classifier of the data at hand sees more. Data without labels get a network that tells by
+shapes or spectra a small classifier of the data at hand sees more. Images without labels get a network that tells by
 which quarter turn an image was rotated.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int64
@@ -26,28 +27,31 @@ VERSION = 1  # part of every fingerprint: raise it whenever a change below makes
 FEATURES = 64  # units before the logits
 STEPS, BATCH, RATE = 300, 64, 2e-3  # 0.98 to 0.99 held-out accuracy on 8x8 digits, 1.6 s on one core
 ROTATIONS = 4
+Conv: TypeAlias = type[nn.Conv1d] | type[nn.Conv2d]
 
 
 class Classifier(nn.Module):
     """A small convolutional classifier: strided stages down to about 4x4, a global average, 64 features, the logits.
 
-    Takes images (n, channels, size, size) in [-1, 1]. ``trunk`` is the feature network, a module of its own, so that
-    ``Judge.of(images, labels, classifier.trunk, classifier)`` needs no adapter.
+    Takes images (n, channels, size, size) in [-1, 1], or signals (n, channels, size) with ``axes`` 1. ``trunk`` is the
+    feature network, a module of its own, so that ``Judge.of(images, labels, classifier.trunk, classifier)`` needs no
+    adapter.
     """
 
-    def __init__(self, channels: int, size: int, classes: int) -> None:
+    def __init__(self, channels: int, size: int, classes: int, axes: int = 2) -> None:
         super().__init__()
-        stages, width = _stages(channels, size)
-        neck = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, FEATURES), nn.ReLU())
+        stages, width = _stages(channels, size, nn.Conv2d if axes == 2 else nn.Conv1d)
+        pool = nn.AdaptiveAvgPool2d(1) if axes == 2 else nn.AdaptiveAvgPool1d(1)
+        neck = (pool, nn.Flatten(), nn.Linear(width, FEATURES), nn.ReLU())
         self.trunk = nn.Sequential(*stages, *neck)
         self.head = nn.Linear(FEATURES, classes)
 
-    def features(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    def features(self, x: Float[Tensor, "n c *size"]) -> Float[Tensor, "n d"]:
         """The units before the logits, (n, 64), none negative."""
         units: Tensor = self.trunk(x)
         return units
 
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def forward(self, x: Float[Tensor, "n c *size"]) -> Float[Tensor, "n k"]:
         """The logits, (n, classes)."""
         logits: Tensor = self.head(self.features(x))
         return logits
@@ -61,16 +65,18 @@ class Classifier(nn.Module):
 
 
 def train_classifier(
-    images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"] | None, classes: int, seed: int = 0
+    images: Float[Tensor, "n c *size"], labels: Int64[Tensor, " n"] | None, classes: int, seed: int = 0
 ) -> Classifier:
     """Train a classifier of the images, or of their quarter turns when there are no labels; frozen, in evaluation mode.
+
+    Signals (n, channels, length) are taken as well when they have labels.
 
     The same arguments give the same weights, bit for bit on a CPU; the global random state is left alone. Items of
     class -1 ("no class") are skipped. The features are scaled to a mean square of 1 over the images, since the cubic
     kernel of ``kernel`` depends on the scale. Without labels (``None``, or ``classes`` 0) the network tells the four
     rotations apart and has no class accuracy.
 
-    Raises ``DataError`` for images that are not square and labels that are no classes.
+    Raises ``DataError`` for images that are not square, signals without labels, and labels that are no classes.
 
     *Source* for the rotations: Unsupervised Representation Learning by Predicting Image Rotations, arXiv 1803.07728.
     """
@@ -91,7 +97,7 @@ def train_classifier(
 
 
 def cached_classifier(
-    images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"] | None, classes: int, folder: Path, seed: int = 0
+    images: Float[Tensor, "n c *size"], labels: Int64[Tensor, " n"] | None, classes: int, folder: Path, seed: int = 0
 ) -> Classifier:
     """``train_classifier``, remembered in a folder under the fingerprint of its arguments.
 
@@ -123,28 +129,33 @@ def extract(net: nn.Module, images: Float[Tensor, "n *dims"], chunk: int = 512) 
     return rows
 
 
-def _stages(channels: int, size: int) -> tuple[list[nn.Module], int]:
+def _stages(channels: int, size: int, conv: Conv) -> tuple[list[nn.Module], int]:
     width, stride = 32, 2 if size > 32 else 1  # a full-size first stage is dear and blind on large images
-    stages, size = [_stage(channels, width, stride)], -(-size // stride)
+    stages, size = [_stage(conv, channels, width, stride)], -(-size // stride)
     while size > 4:
         wider = min(2 * width, 128)
-        stages.append(_stage(width, wider, 2))
+        stages.append(_stage(conv, width, wider, 2))
         width, size = wider, -(-size // 2)
-    return [*stages, _stage(width, width, 1)], width
+    return [*stages, _stage(conv, width, width, 1)], width
 
 
-def _stage(before: int, after: int, stride: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride, padding=1), nn.GroupNorm(8, after), nn.SiLU())
+def _stage(conv: Conv, before: int, after: int, stride: int) -> nn.Module:
+    return nn.Sequential(conv(before, after, 3, stride, padding=1), nn.GroupNorm(8, after), nn.SiLU())
 
 
 def _untrained(images: Tensor, classes: int, seed: int) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return Classifier(images.shape[1], images.shape[-1], classes).to(images.device)
+        return Classifier(images.shape[1], images.shape[-1], classes, images.ndim - 2).to(images.device)
 
 
 def _checked(images: Tensor, labels: Tensor | None, classes: int) -> tuple[Tensor, Tensor | None]:
-    if images.shape[-1] != images.shape[-2]:
+    if images.ndim == 3 and (labels is None or classes == 0):
+        raise DataError(
+            f"The classifier takes signals with labels only, and these, of shape {tuple(images.shape[1:])}, have none. "
+            "Give a feature network of your own with --features."
+        )
+    if images.ndim != 3 and images.shape[-1] != images.shape[-2]:
         raise DataError(f"The classifier takes square images, not {images.shape[-2]} x {images.shape[-1]}: crop them.")
     if labels is None or classes == 0:
         return images.float(), None

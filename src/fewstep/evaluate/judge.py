@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fewstep.data.ear import Ear
 from fewstep.errors import DataError
 from fewstep.evaluate.distances import frechet, kernel
 from fewstep.evaluate.diversity import spread, vendi
@@ -22,6 +23,7 @@ SUBSETS = 20  # for the kernel distance: a fifth of the usual 100, each image of
 class Judge:
     """Measures images against real data, all as features of one network; build it with ``Judge.of``.
 
+    Sounds come with an ``ear``: the network gets what the ear sees of them, and accuracy and loudness are heard by it.
     Images are clamped to [-1, 1] first, real and generated alike, and are not resized. Features are float64 on the CPU.
     """
 
@@ -30,10 +32,17 @@ class Judge:
     features: Tensor
     labels: Tensor | None
     accuracy: float | None
+    ear: Ear | None = None
+    loudness_error: float | None = None
 
     @classmethod
     def of(
-        cls, images: Tensor, labels: Tensor | None, features_net: nn.Module, classifier: nn.Module | None = None
+        cls,
+        images: Tensor,
+        labels: Tensor | None,
+        features_net: nn.Module,
+        classifier: nn.Module | None = None,
+        ear: Ear | None = None,
     ) -> "Judge":
         """Remember the real images. ``features_net`` maps images to (n, d) features, ``classifier`` to class logits.
 
@@ -46,8 +55,8 @@ class Judge:
         if classifier is not None:
             classifier.eval()
         images = clamped(images)
-        accuracy = _accuracy(classifier, images, labels)
-        return cls(features_net, classifier, extract(features_net, images), labels, accuracy)
+        accuracy, error = _right(classifier, ear, images, labels)
+        return cls(features_net, classifier, extract(features_net, _seen(ear, images)), labels, accuracy, ear, error)
 
     def floor(self) -> Row:
         """What a perfect model would get: the even half of the real data against the odd half.
@@ -65,16 +74,17 @@ class Judge:
             kernel=kernel(even, odd, subsets=SUBSETS),
             precision=precision,
             recall=recall,
-            diversity=spread(self.features, self.labels),
+            diversity=spread(self.features, _kinds(self.ear, self.labels)),
             accuracy=self.accuracy,
             seconds_per_image=None,
             samples=len(odd),
             vendi=vendi(self.features, centre=self.features.mean(0)),
+            loudness_error=self.loudness_error,
         )
 
     def distance(self, images: Tensor) -> float:
         """The Frechet distance alone, for choosing between checkpoints."""
-        return frechet(self.features, extract(self.net, clamped(images)))
+        return frechet(self.features, extract(self.net, _seen(self.ear, clamped(images))))
 
     def judge(
         self,
@@ -91,7 +101,8 @@ class Judge:
         Raises ``UnhealthyTraining`` when an image is not finite and ``DataError`` for fewer than 4 images.
         """
         images = clamped(images)
-        fake = extract(self.net, images)
+        fake = extract(self.net, _seen(self.ear, images))
+        accuracy, error = _right(self.classifier, self.ear, images, labels)
         precision, recall = precision_recall(self.features, fake)
         return Row(
             model=model,
@@ -101,12 +112,36 @@ class Judge:
             kernel=kernel(self.features, fake, subsets=SUBSETS),
             precision=precision,
             recall=recall,
-            diversity=spread(fake, labels),
-            accuracy=_accuracy(self.classifier, images, labels),
+            diversity=spread(fake, _kinds(self.ear, labels)),
+            accuracy=accuracy,
             seconds_per_image=seconds_per_image,
             samples=len(fake),
             vendi=vendi(fake, centre=self.features.mean(0)),
+            loudness_error=error,
         )
+
+
+def _seen(ear: Ear | None, images: Tensor) -> Tensor:
+    return images if ear is None else ear.seen(images)
+
+
+def _kinds(ear: Ear | None, labels: Tensor | None) -> Tensor | None:
+    """What counts as one condition for diversity: of sounds the kind, since no two are asked for in the same way."""
+    return labels if ear is None or labels is None else ear.kind(labels)
+
+
+def _right(
+    classifier: nn.Module | None, ear: Ear | None, images: Tensor, labels: Tensor | None
+) -> tuple[float | None, float | None]:
+    """Share of items that are what was asked for, and of sounds the mean loudness error; an ear needs no classifier."""
+    if ear is None or labels is None:
+        return _accuracy(classifier, images, labels), None
+    asked = ear.kind(labels) >= 0
+    if not asked.any():
+        return None, None
+    named, wanted = images[asked.to(images.device)].cpu(), labels[asked].cpu()
+    accuracy = float(ear.right(named, wanted).to(torch.float64).mean())
+    return accuracy, float(ear.loudness_error(named, wanted).to(torch.float64).mean())
 
 
 def _accuracy(classifier: nn.Module | None, images: Tensor, labels: Tensor | None) -> float | None:

@@ -9,35 +9,51 @@ from torch import nn
 
 from fewstep.errors import RecipeError, nearest
 
-__all__ = ["build_network", "complete", "settings_of"]
+__all__ = ["build_network", "complete", "described", "settings_of"]
 
 HOME = "fewstep.networks"
-NOT_NETWORKS = {"ConditionEmbedding", "Headed", "SecondTime", "TimeEmbedding"}
+NOT_NETWORKS = {"ConditionEmbedding", "Context", "Headed", "TimeEmbedding"}
 
 
-def complete(spec: Mapping[str, Any], shape: Sequence[int], classes: int) -> dict[str, Any]:
-    """Return ``{name: arguments}`` with what the data decide filled in: channels or features, and classes."""
+def complete(
+    spec: Mapping[str, Any], shape: Sequence[int], classes: int, condition: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Return ``{name: arguments}`` with what the data decide filled in.
+
+    That is channels or features, classes, and the shape of one condition: () for labels, (features,) for vectors.
+    """
     name, given = _only(spec)
     known = inspect.signature(_find(name).__init__).parameters
-    from_data = {"channels": shape[0], "features": shape[0], "classes": classes}
+    from_data = {"channels": shape[0], "features": shape[0], "classes": classes, "condition": list(condition)}
     return {name: {key: value for key, value in from_data.items() if key in known} | given}
 
 
-def build_network(spec: Mapping[str, Any]) -> nn.Module:
+def build_network(spec: Mapping[str, Any], own: nn.Module | None = None) -> nn.Module:
     """Build ``{name: arguments}``; the name is that of a network here, or a dotted path to any ``nn.Module``.
 
+    An argument ``body`` is the network inside, in the same words; ``own`` stands where there are no words.
     Raises ``RecipeError`` for an unknown name, an unknown argument, and arguments the network refuses.
     """
+    if own is not None and not spec:
+        return own
     name, arguments = _only(spec)
     kind = _find(name)
     known = settings_of(spec)
     for key in arguments:
         if key not in known:
             raise RecipeError(f"the network {name!r} has no setting {key!r}; {nearest(key, known)}")
+    if isinstance(arguments.get("body"), Mapping):
+        arguments["body"] = build_network(arguments["body"], own)
     try:
         return kind(**arguments)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"the network {name!r} cannot be built with {dict(arguments)}: {error}") from error
+
+
+def described(spec: Mapping[str, Any]) -> bool:
+    """Say whether words describe a network to its innermost body, so that nobody's own is needed to build it."""
+    arguments = _only(spec)[1] if spec else {}
+    return bool(spec) and ("body" not in arguments or described(arguments["body"]))
 
 
 def settings_of(spec: Mapping[str, Any]) -> list[str]:

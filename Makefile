@@ -31,6 +31,7 @@ test-slow: $(VENV)/.stamp-test
 	$(BIN)/pytest -m slow
 
 bench: venv
+	$(BIN)/fewstep bench digits --recipes all
 	$(if $(BENCHMARKS),,$(error no script in benchmarks/))
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
 

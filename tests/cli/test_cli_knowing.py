@@ -4,14 +4,18 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import fewstep as package
+from fewstep.endpoints import OnGrid, Origin, Segments
 from fewstep.evaluate import Row
 from fewstep.jobs import listing
-from fewstep.recipes import bibliography, paper_names
+from fewstep.recipes import bibliography, load_recipe, paper_names
+from fewstep.terms import Objective
+from fewstep.times import Karras
 
 SRC = Path(package.__file__).parent
 
@@ -23,11 +27,65 @@ def test_recipes_lists_every_recipe(fewstep):
 
 
 def test_recipes_shows_what_was_measured(fewstep, monkeypatch):
-    result = {"frechet": {"1": 0.0812, "4": 0.07}, "teacher": 0.1, "seconds": 61.7}
-    monkeypatch.setattr("fewstep.jobs.listing._results", lambda: {"dmd2": result})
-    lines = {line.name: line.measured for line in listing.listing()}
-    assert lines["dmd2"] == "0.0812 at 1, 0.07 at 4, teacher 0.1, 62 s"
-    assert lines["edm"] == "-"
+    result = {"frechet": {"1": 0.0812, "4": 0.07, "8": 0.07}, "teacher": 0.1, "seconds": 61.7}
+    monkeypatch.setattr("fewstep.jobs.listing._results", lambda: {"digits": {"dmd2": result}})
+    lines = {line.name: line for line in listing.listing()}
+    assert (lines["dmd2"].best, lines["dmd2"].seconds) == (4, 61.7)
+    assert (lines["edm"].best, lines["edm"].frechet, lines["edm"].seconds) == (None, {}, None)
+    out = fewstep("recipes").out
+    assert re.search(r"^dmd2 +- +teacher, data +4 +0\.0812 +- +0\.0700 +0\.0700 +62 s$", out, re.MULTILINE)
+    assert re.search(r"^edm +- +data +- +- +- +- +- +-$", out, re.MULTILINE)
+
+
+def test_recipes_has_its_columns_and_fits_120_characters(fewstep):
+    lines = fewstep("recipes").out.splitlines()
+    assert re.split(r"  +", lines[0]) == [
+        "recipe",
+        "endpoint",
+        "needs",
+        "best",
+        "at 1",
+        "at 2",
+        "at 4",
+        "at 8",
+        "training",
+    ]
+    assert max(map(len, lines)) <= 120
+
+
+def test_recipes_of_one_family(fewstep, check_refusal):
+    out = fewstep("recipes", "--family", "consistency").out
+    assert re.search(r"^cd +0 +teacher, data ", out, re.MULTILINE)
+    assert not re.search(r"^(edm|kd) ", out, re.MULTILINE)
+    check_refusal(fewstep("recipes", "--family", "consistensy"), "'consistensy'", "did you mean 'consistency'")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "teacher, data"),
+        ({"data": False}, "teacher"),
+        ({"begins": "kd"}, "teacher, data, kd first"),
+        ({"tuned_on": ("notes",)}, "teacher, data, notes"),
+    ],
+)
+def test_needs_are_those_of_the_recipe(changes, said):
+    assert listing.needs(replace(load_recipe("cd"), **changes)) == said
+    assert listing.needs(load_recipe("kd")) == "teacher, pairs"
+    assert listing.needs(load_recipe("edm")) == "data"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reach"),
+    [(Origin(), "0"), (Segments(Karras()), "segment"), (OnGrid(Karras()), "any")],
+)
+def test_reach_is_that_of_the_endpoint(endpoint, reach):
+    recipe = load_recipe("cd")
+    spec = recipe.learners["student"]
+    ((weight, term),) = spec.objective.parts
+    changed = replace(spec, objective=Objective(((weight, replace(term, endpoint=endpoint)),)))
+    assert listing.reach_of(replace(recipe, learners={"student": changed})) == reach
+    assert listing.reach_of(load_recipe("kd")) == "-"
 
 
 def test_cite_prints_the_paper_first(fewstep):
@@ -132,7 +190,7 @@ def test_version_names_the_library_under_it(fewstep):
     assert re.fullmatch(r"fewstep \S.* \(python 3\.\d+\.\d+, torch \S+\)\n", fewstep("--version").out)
 
 
-COMMANDS = ("train", "distill", "sample", "evaluate", "compare", "recipes", "cite", "check", "demo")
+COMMANDS = ("train", "distill", "sample", "evaluate", "compare", "recipes", "bench", "cite", "check", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

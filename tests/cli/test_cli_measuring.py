@@ -1,11 +1,14 @@
-"""``fewstep evaluate`` and ``fewstep compare``: rows, files, and which rows are used again."""
+"""``fewstep evaluate``, ``compare`` and ``bench``: rows, files, and which rows are used again."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from fewstep.evaluate import read_rows
+from fewstep.evaluate.results import Result
+from fewstep.jobs.bench import Bench, Outcome
 
 
 @pytest.fixture
@@ -70,3 +73,50 @@ def test_compare_names_folders_that_end_alike_in_full(fewstep, models, tmp_path)
 
 def test_compare_refuses_the_same_folder_twice(fewstep, check_refusal, student, tmp_path):
     check_refusal(fewstep("compare", student, student, "--out", tmp_path), "twice", str(student))
+
+
+# --- bench
+
+
+@pytest.fixture
+def benched(monkeypatch) -> list[Bench]:
+    """What was asked of the bench, which answers with one line and one failure."""
+    asked: list[Bench] = []
+    line = Result("digits", "cd", 1, 0.1, 0.01, 2.0, 100, 9.0, 3, "abc", "m")
+    failures = {"kd, seed 1": "it ran away"}
+
+    def bench(plan: Bench) -> Outcome:
+        asked.append(plan)
+        return Outcome([line], [plan.docs / "results.md"], {"edm": "the teacher"}, {} if plan.quick else failures)
+
+    monkeypatch.setattr("fewstep.cli.measuring.bench", bench)
+    return asked
+
+
+def test_bench_understands_its_options(fewstep, benched, tmp_path):
+    answer = fewstep("bench", "digits", "--recipes", "cd, kd", "--seeds", 2, "--out", tmp_path, "--quick", "--quiet")
+    assert answer.code == 0, answer.err
+    (plan,) = benched
+    assert (plan.data, plan.recipes, plan.seeds, plan.quick, plan.show) == ("digits", ("cd", "kd"), 2, True, False)
+    assert (plan.out, plan.docs) == (tmp_path, tmp_path / "docs")
+    assert re.search(r"^cd +1 +0\.100 ± 0\.01 +2\.00 +9 +3$", answer.out, re.MULTILINE)
+    assert "edm: the teacher" in answer.out
+    assert str(tmp_path / "docs" / "results.json") in answer.out
+
+
+def test_bench_with_a_failure_ends_with_1(fewstep, benched, tmp_path):
+    answer = fewstep("bench", "digits", "--out", tmp_path, "--docs", tmp_path / "there")
+    assert answer.code == 1
+    assert answer.err == "failed: kd, seed 1: it ran away\n"
+    assert benched[0].recipes == ("all",)
+    assert benched[0].docs == tmp_path / "there"
+    assert "cd" in answer.out
+
+
+def test_bench_refuses_what_it_does_not_know(fewstep, check_refusal, tmp_path):
+    out = ("--out", tmp_path, "--quick", "--quiet")
+    check_refusal(fewstep("bench", "digits", "--recipes", "cdd", *out), "'cdd'", "did you mean 'cd'", "all")
+    check_refusal(fewstep("bench", "digit", *out), "'digit'", "did you mean 'digits'")
+    check_refusal(fewstep("bench", "digits", "--seeds", 0, *out), "0 seeds", "1 and more")
+    check_refusal(fewstep("bench", "digits", "--recipes", ",", *out), "no recipe", "all")
+    assert list(tmp_path.iterdir()) == []

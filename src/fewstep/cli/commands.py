@@ -33,7 +33,7 @@ Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps per i
 Dial = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most steps it is made for; default: the recipe's.")]
 RecipeOption = Annotated[str, typer.Option(metavar="RECIPE", help="Name, or path of a .yaml file.")]
 OtherData = Annotated[
-    str | None, typer.Option("--data", metavar="DATA", help="digits or a folder; default: the data it learned from.")
+    str | None, typer.Option("--data", metavar="DATA", help="As for train; default: the data it learned from.")
 ]
 Samples = Annotated[int | None, typer.Option(min=8, metavar="N", help="Images per row; default: as many as real ones.")]
 
@@ -60,7 +60,7 @@ def fewstep(
 @app.command()
 @answered
 def train(
-    data: Annotated[str, typer.Option(metavar="DATA", help="digits, or a folder of images.")],
+    data: Annotated[str, typer.Option(metavar="DATA", help="digits, notes, notes-wave, or a folder of images.")],
     out: Out,
     recipe: RecipeOption = "edm",
     size: Size = None,
@@ -101,13 +101,16 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the first image; the next ones count up.")] = 0,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="Images; several become a grid.")] = 1,
     label: Annotated[str | None, typer.Option(metavar="CLASS", help="Name or number; default: all in turn.")] = None,
+    negative: Annotated[str | None, typer.Option(metavar="CLASS", help="A class to stay away from.")] = None,
     scale: Annotated[int | None, typer.Option(min=1, metavar="N", help="Enlarge pixels so many times.")] = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A .png file.")] = Path("out.png"),
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A .png, or .wav for sounds; default: out.png, out.wav.")
+    ] = None,
 ) -> None:
     """Draw images from a model."""
     from fewstep.cli import sampling
 
-    sampling.sample(model, sampling.Request(seed, count, label, steps), out, scale)
+    sampling.sample(model, sampling.Request(seed, count, label, steps, negative), out, scale)
 
 
 @app.command()
@@ -149,11 +152,36 @@ def compare(
 
 @app.command()
 @answered
-def recipes() -> None:
+def recipes(
+    family: Annotated[str, typer.Option(metavar="FAMILY", help="Only these; default: all of them.")] = "",
+) -> None:
     """List the recipes, with what each one reached."""
     from fewstep.cli import knowing
 
-    knowing.print_recipes()
+    knowing.print_recipes(family)
+
+
+@app.command()
+@answered
+def bench(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="What to train on: digits.", show_default=False)],
+    recipes: Annotated[str, typer.Option(metavar="NAMES", help="all, or names with commas between.")] = "all",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the runs go.")] = Path("runs/bench"),
+    seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each recipe, with seeds from 0 on.")] = 3,
+    docs: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where results go; default: docs, with --quick OUT/docs.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A few updates only, to see that it works.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run and measure the recipes; write the results."""
+    from fewstep.cli import measuring
+    from fewstep.cli.words import typed
+    from fewstep.jobs.bench import Bench
+
+    names = tuple(name.strip() for name in recipes.split(",") if name.strip())
+    place = docs or (out / "docs" if quick else Path("docs"))
+    measuring.bench_recipes(Bench(data, names, out, seeds, place, quick, not quiet, cache_folder(), typed()))
 
 
 @app.command()

@@ -1,26 +1,48 @@
 """``fewstep recipes``, ``cite`` and ``check``: what there is, whom it is from, and what was understood."""
 
+from itertools import groupby
+
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fewstep.cli.words import say
 from fewstep.jobs.check import check
-from fewstep.jobs.listing import listing
+from fewstep.jobs.listing import Listed, listing
 from fewstep.recipes import cite, load_recipe
 
 __all__ = ["print_check", "print_recipes", "print_sources"]
 
+CALLS = (1, 2, 4, 8)
+LEGEND = """\
+at 1, 2, 4, 8: measured Fréchet distance at so many network calls, on digits unless `needs` names other data; best: the
+calls with the lowest; endpoint: where one call can lead to (0: to the data). `fewstep check RECIPE` says what a recipe
+is for, and docs/choose.md gives advice."""
+WIDTH = 120  # characters, where no terminal says how wide it is
 
-def print_recipes() -> None:
-    """Print a table of the recipes."""
+
+def print_recipes(family: str = "") -> None:
+    """Print the recipes by family: what they can do and need, and what was measured."""
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for title in ("recipe", "purpose", "source", "teacher", "measured"):
-        table.add_column(title, no_wrap=title == "recipe")
-    for line in listing():
-        table.add_row(line.name, line.purpose, line.source, "needed" if line.teacher else "-", line.measured)
-    Console(highlight=False).print(table)
-    typer.echo("\nMeasured: Fréchet distance at so many calls, on digits. `fewstep check RECIPE` says more about one.")
+    for title in ("recipe", "endpoint", "needs", "best", *(f"at {calls}" for calls in CALLS), "training"):
+        table.add_column(title, justify="left" if title in ("recipe", "endpoint", "needs") else "right")
+    lines, wide = listing(family), Console().is_terminal
+    for name, group in groupby(lines, key=lambda line: line.family):
+        if table.row_count:
+            table.add_row()
+        table.add_row(Text(name, style="bold"))
+        for line in group:
+            table.add_row(*_cells(line))
+    Console(highlight=False, width=None if wide else WIDTH).print(table)
+    typer.echo(f"\n{LEGEND}")
+
+
+def _cells(line: Listed) -> list[str]:
+    """Return what a line shows."""
+    measured = [f"{line.frechet[calls]:#.3g}" if calls in line.frechet else "-" for calls in CALLS]
+    seconds = "-" if line.seconds is None else f"{line.seconds:.0f} s"
+    return [line.name, line.reach, line.needs, str(line.best or "-"), *measured, seconds]
 
 
 def print_sources(recipe: str) -> None:

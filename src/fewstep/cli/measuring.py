@@ -6,18 +6,23 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from torch import nn
 
 from fewstep.cli.sampling import accelerated
 from fewstep.errors import RecipeError
 from fewstep.evaluate import Row, headline, rich_table, write_rows
+from fewstep.evaluate.results import Result
 from fewstep.jobs import judge_for
+from fewstep.jobs.bench import Bench, bench
 from fewstep.jobs.compare import ROWS, Comparison, compare, names_of
 from fewstep.jobs.measure import measure_all
 from fewstep.jobs.origin import data_for
+from fewstep.jobs.pages import distance
+from fewstep.jobs.publish import RESULTS
 from fewstep.store import load_model
 
-__all__ = ["compare_models", "evaluate_model", "feature_network"]
+__all__ = ["bench_recipes", "compare_models", "evaluate_model", "feature_network"]
 
 
 def evaluate_model(
@@ -41,6 +46,18 @@ def compare_models(folders: Sequence[Path], out: Path, how: Comparison) -> None:
     _show(compare(folders, out, how), out / "report.html")
 
 
+def bench_recipes(plan: Bench) -> None:
+    """Run the bench, show its lines, and say what was left out, what failed and what was written."""
+    done = bench(plan)
+    Console(highlight=False).print(_bench_table(done.results))
+    for title, reasons in (("note", done.notes), ("failed", done.failed)):
+        for name, reason in reasons.items():
+            typer.echo(f"{title}: {name}: {' '.join(reason.split())}", err=title == "failed")
+    typer.echo(f"\nWritten: {', '.join(str(path) for path in (plan.docs / RESULTS, *done.written))}.")
+    if done.failed:
+        raise typer.Exit(1)
+
+
 def feature_network(name: str) -> nn.Module:
     """Return the network called ``module:attr``: a module, or what a class or function of no arguments returns."""
     place, colon, attribute = name.partition(":")
@@ -57,6 +74,18 @@ def feature_network(name: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise RecipeError(f"--features {name} gives {type(network).__name__}; accepted is a torch.nn.Module.")
     return network
+
+
+def _bench_table(results: Sequence[Result]) -> Table:
+    """Return a line per result: mean and spread, and how it stands to the teacher."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for title in ("recipe", "calls", "Fréchet ↓", "of the teacher's", "seconds", "seeds"):
+        table.add_column(title, justify="left" if title == "recipe" else "right", no_wrap=True)
+    for line in results:
+        ratio = "-" if line.ratio_to_teacher is None else f"{line.ratio_to_teacher:.2f}"
+        seconds = "-" if line.train_seconds is None else f"{line.train_seconds:.0f}"
+        table.add_row(line.recipe, str(line.calls or "-"), distance(line), ratio, seconds, str(line.seeds))
+    return table
 
 
 def _show(rows: list[Row], written: Path) -> None:

@@ -1,13 +1,17 @@
-"""``fewstep sample``: seeds in, a picture out."""
+"""``fewstep sample``: seeds in, a picture or a sound out."""
 
 import time
 from dataclasses import dataclass
 from math import ceil, sqrt
 from pathlib import Path
 
+from torch import Tensor
+
 from fewstep.cli.words import say
+from fewstep.data import Data
 from fewstep.errors import DataError
-from fewstep.evaluate import grid
+from fewstep.evaluate import grid, write_wav
+from fewstep.jobs.origin import data_for
 from fewstep.labels import label_index
 from fewstep.model import Model
 from fewstep.store import load_model
@@ -19,27 +23,64 @@ TILE = 64  # pixels: smaller images are enlarged to at least this
 
 @dataclass(frozen=True)
 class Request:
-    """``count`` images of the seeds from ``seed`` on, of one class or of the classes in turn."""
+    """``count`` items of the seeds from ``seed`` on, of one class or of the classes in turn, away from ``negative``."""
 
     seed: int
     count: int
     label: str | None
     steps: int | None
+    negative: str | None = None
 
 
-def sample(folder: Path, request: Request, out: Path, scale: int | None) -> None:
-    """Sample a model and write one picture: an image, or a grid of images."""
-    if out.suffix.lower() != ".png":
-        raise DataError(f"--out is {out}; accepted is a file that ends in .png.")
+def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
+    """Sample a model and write one file: a picture of one image or of a grid of them, or sounds in a row."""
+    _ending(out, ".png", ".wav")
     model = accelerated(load_model(folder))
-    steps, seeds = request.steps or model.steps, range(request.seed, request.seed + request.count)
+    if len(model.shape) == 3:
+        _picture(model, request, _ending(out or Path("out.png"), ".png"), scale)
+    else:
+        _sounds(model, data_for(model, folder), request, _ending(out or Path("out.wav"), ".wav"))
+
+
+def _picture(model: Model, request: Request, out: Path, scale: int | None) -> None:
     labels = _labels(model, request)
-    start = time.perf_counter()
-    images = model.sample(seeds, labels, steps)
-    seconds = time.perf_counter() - start
+    images, seconds = _timed(model, request, labels, request.negative)
     enlarged = scale or max(1, ceil(TILE / max(images.shape[2:], default=1)))
     grid(images, out, ceil(sqrt(request.count)), enlarged)
-    say(_words(model, request, labels, f"{seconds:.2f} s") | {"picture": f"{out}, pixels enlarged {enlarged} times"})
+    names = list(dict.fromkeys(model.classes[label] for label in labels or []))
+    words = _words(model, request, "image") | {"classes": ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")}
+    say(_said(words, seconds) | {"picture": f"{out}, pixels enlarged {enlarged} times"})
+
+
+def _sounds(model: Model, data: Data, request: Request, out: Path) -> None:
+    if data.ear is None:
+        raise DataError(
+            f"The model makes items of shape {model.shape}, which can be neither shown as images nor heard: the data "
+            f"{data.name!r} have no sound. Sample it in Python instead: model.sample(seeds=...)."
+        )
+    c = _conditions(model, data, request)
+    items, seconds = _timed(model, request, c, _negative(model, data, request))
+    write_wav(data.ear.sound(items.clamp(-1, 1)), out, data.ear.rate)
+    asked = [] if c is None else data.ear.words(c)
+    words = _words(model, request, "sound") | {"asked for": "; ".join(asked[:4]) + ("; ..." if len(asked) > 4 else "")}
+    say(_said(words, seconds) | {"sound": f"{out}, {request.count} in a row"})
+
+
+def _timed(
+    model: Model, request: Request, labels: list[int] | Tensor | None, negative: str | Tensor | None
+) -> tuple[Tensor, float]:
+    """Return the items and the seconds that they took."""
+    start = time.perf_counter()
+    seeds = range(request.seed, request.seed + request.count)
+    items = model.sample(seeds, labels, request.steps, negative=negative)
+    return items, time.perf_counter() - start
+
+
+def _ending(out: Path | None, *accepted: str) -> Path:
+    """Return the path; raise ``DataError`` when it ends in something else."""
+    if out is not None and out.suffix.lower() not in accepted:
+        raise DataError(f"--out is {out}; accepted is a file that ends in {' or '.join(accepted)} for this model.")
+    return out or Path()
 
 
 def accelerated(model: Model) -> Model:
@@ -56,14 +97,41 @@ def _labels(model: Model, request: Request) -> list[int] | None:
     return [(request.seed + i) % len(model.classes) for i in range(request.count)] if model.classes else None
 
 
-def _words(model: Model, request: Request, labels: list[int] | None, seconds: str) -> dict[str, str]:
+def _conditions(model: Model, data: Data, request: Request) -> Tensor | None:
+    """Return the condition of the item asked for, else those of the items that the seeds count, all over again."""
+    if not model.conditional:
+        return None
+    items = [(request.seed + i) % len(data) for i in range(request.count)]
+    if request.label is not None:
+        items = [_item(data, request.label, "--label")] * request.count
+    return data.batch(items).c
+
+
+def _negative(model: Model, data: Data, request: Request) -> str | Tensor | None:
+    """Return the negative condition: that of an item of the data, or what the model is to refuse."""
+    if request.negative is None or not model.condition:
+        return request.negative
+    return data.batch([_item(data, request.negative, "--negative")] * request.count).c
+
+
+def _item(data: Data, text: str, option: str) -> int:
+    if not text.isdecimal() or int(text) >= len(data):
+        raise DataError(
+            f"{option} is {text!r}, but this model has no classes: what it makes follows the condition of "
+            f"an item of {data.name}. Give the number of one, 0 to {len(data) - 1}, or leave {option} out."
+        )
+    return int(text)
+
+
+def _words(model: Model, request: Request, item: str) -> dict[str, str]:
     steps, last = request.steps or model.steps, request.seed + request.count - 1
     made = ", ".join(map(str, model.sampler.made_for))
-    names = list(dict.fromkeys(model.classes[label] for label in labels or []))
-    words = {
-        "steps": f"{steps} ({model.calls(steps)} network calls per image); the model is made for {made}",
+    return {
+        "steps": f"{steps} ({model.calls(steps)} network calls per {item}); the model is made for {made}",
         "seeds": f"{request.seed}" if request.count == 1 else f"{request.seed} to {last}",
-        "classes": ", ".join(names[:10]) + (", ..." if len(names) > 10 else ""),
-        "time": seconds,
     }
-    return {topic: text for topic, text in words.items() if text}
+
+
+def _said(words: dict[str, str], seconds: float) -> dict[str, str]:
+    """Return the topics that have words, and the time."""
+    return {topic: text for topic, text in words.items() if text} | {"time": f"{seconds:.2f} s"}

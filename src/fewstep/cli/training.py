@@ -7,13 +7,13 @@ from pathlib import Path
 import typer
 
 from fewstep.cli.words import cache_folder, say, typed
-from fewstep.data import Data, Digits, open_data
+from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import RecipeError, UnhealthyTraining
 from fewstep.jobs import Options, fit
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import Origin, data_for, keep_illness, keep_origin, origin_of
 from fewstep.model import Model
-from fewstep.recipes import Document, Recipe, load_recipe, read
+from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
 from fewstep.store import load_model
 
 __all__ = ["Order", "distill", "few_step_settings", "train"]
@@ -33,7 +33,7 @@ class Order:
 def train(order: Order, data: str, size: int | None, channels: int | None) -> None:
     """Train a teacher."""
     recipe = load_recipe(order.recipe, order.settings)
-    if recipe.needs_teacher:
+    if is_given_teacher(recipe):
         raise RecipeError(
             f"The recipe {order.recipe!r} distils a teacher. Use it with `fewstep distill TEACHER --recipe "
             f"{order.recipe}`, or train with a recipe that needs data only, such as edm (see `fewstep recipes`)."
@@ -46,7 +46,7 @@ def distill(order: Order, folder: Path, data: str | None, steps: int | None) -> 
     teacher = load_model(folder)
     chosen = few_step_settings(read(order.recipe).with_settings(order.settings), steps)
     recipe = load_recipe(order.recipe, [*chosen, *order.settings])
-    if not recipe.needs_teacher:
+    if not is_given_teacher(recipe):
         raise RecipeError(
             f"The recipe {order.recipe!r} learns from data and has no use for a teacher. Use it with `fewstep train "
             f"--recipe {order.recipe}`, or give --recipe dmd2 or another that distils (see `fewstep recipes`)."
@@ -88,7 +88,7 @@ def _run(order: Order, recipe: Recipe, data: Data, named: str, teacher: tuple[Mo
     check_parts(recipe, order.recipe)
     finished = (order.out / "run.json").is_file()
     say(_plan(order, recipe, data, teacher))
-    place = named if named == Digits.name else str(Path(named).resolve())
+    place = named if named in NAMED else str(Path(named).resolve())
     keep_origin(order.out, Origin(typed(), place))
     options = Options(order.out, order.seed, not order.quiet, order.settings, cache_folder())
     try:
@@ -107,6 +107,8 @@ def _plan(order: Order, recipe: Recipe, data: Data, teacher: tuple[Model, Path] 
         model, folder = teacher
         words["teacher"] = f"{folder}: {model.steps} steps, {model.calls()} network calls per item"
     shape, classes = "x".join(map(str, data.shape)), f"{len(data.classes) or 'no'} classes"
+    if data.condition:
+        classes = f"conditions of {'x'.join(map(str, data.condition))}"
     return words | {
         "data": f"{data.name}: {len(data):,} items of {shape}, {classes}",
         "settings": ", ".join(order.settings) or "none besides the recipe's",

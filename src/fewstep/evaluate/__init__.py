@@ -10,6 +10,7 @@ from fewstep.evaluate.diversity import spread, vendi
 from fewstep.evaluate.features import Classifier, cached_classifier, extract, train_classifier
 from fewstep.evaluate.headline import headline
 from fewstep.evaluate.judge import Judge
+from fewstep.evaluate.listening import Heard, Listening, heard_words, wav, write_wav
 from fewstep.evaluate.manifold import precision_recall
 from fewstep.evaluate.page import Report, write_report
 from fewstep.evaluate.picture import Strip, grid, strip
@@ -18,7 +19,9 @@ from fewstep.evaluate.table import markdown, rich_table
 
 __all__ = [
     "Classifier",
+    "Heard",
     "Judge",
+    "Listening",
     "Report",
     "Row",
     "Strip",
@@ -27,6 +30,7 @@ __all__ = [
     "frechet",
     "grid",
     "headline",
+    "heard_words",
     "kernel",
     "loss_curves",
     "markdown",
@@ -38,6 +42,8 @@ __all__ = [
     "strip",
     "train_classifier",
     "vendi",
+    "wav",
     "write_report",
     "write_rows",
+    "write_wav",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fewstep.evaluate.headline import headline
+from fewstep.evaluate.listening import Listening, players
 from fewstep.evaluate.rows import Row
 from fewstep.evaluate.table import cells, columns_of, name
 from fewstep.files import write_whole
@@ -19,11 +20,12 @@ __all__ = ["Report", "write_report"]
 class Report:
     """What a report shows: the strip as a PNG file, the measured rows, the curves as PNG bytes, and how it was made.
 
-    ``settings`` holds the seed among the rest, ``timings`` the seconds of each stage in order.
+    Sounds have no strip but ``listening``: players in its place.  ``settings`` holds the seed among the rest,
+    ``timings`` the seconds of each stage in order.
     """
 
     title: str
-    strip: Path
+    strip: Path | None
     rows: list[Row]
     curve: bytes
     losses: bytes | None
@@ -31,6 +33,7 @@ class Report:
     commands: list[str]
     timings: dict[str, float]
     versions: dict[str, str] = field(default_factory=installed)
+    listening: Listening | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -50,7 +53,8 @@ def write_report(path: Path, report: Report) -> None:
         meanings={column.title: column.meaning for column in columns},
         lines=_lines(report.rows),
         stages=_stages(report.timings),
-        strip=_picture(report.strip.read_bytes()),
+        strip=_picture(report.strip.read_bytes()) if report.strip else None,
+        players=players(report.listening) if report.listening else [],
         curve=_picture(report.curve),
         losses=_picture(report.losses) if report.losses else None,
     )

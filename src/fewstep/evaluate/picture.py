@@ -22,7 +22,7 @@ TITLE_SIZE, SUBTITLE_SIZE = 15, 12
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """One row of a strip: what made the images, what that cost or is worth, the images (n, 1 or 3, h, w) in [-1, 1]."""
+    """One row of a strip: what made the images, what that cost or is worth, images (n, channels, h, w) in [-1, 1]."""
 
     title: str
     subtitle: str
@@ -33,7 +33,7 @@ def strip(rows_of_images: list[Strip], path: Path) -> None:
     """Write a PNG with one row of images per strip and its caption on the left; either text may have several lines.
 
     Small images are enlarged by a whole factor, nearest neighbour, so that pixels stay pixels. Raises ``DataError``
-    when there is nothing to draw or the images have neither 1 nor 3 channels.
+    when there is nothing to draw.  Of images with other than 1 or 3 channels, the channels stand side by side.
     """
     captions = [_caption(row) for row in rows_of_images]
     bands = [_sheet(row.images, len(row.images)) for row in rows_of_images]
@@ -51,7 +51,7 @@ def strip(rows_of_images: list[Strip], path: Path) -> None:
 
 
 def grid(images: Tensor, path: Path, columns: int, scale: int | None = None) -> None:
-    """Write a PNG of images (n, 1 or 3, h, w) in [-1, 1], row by row, in so many columns.
+    """Write a PNG of images (n, channels, h, w) in [-1, 1], row by row, in so many columns.
 
     Each pixel becomes ``scale`` x ``scale`` of them; without a scale, tiles have the size of those of ``strip``.
     """
@@ -73,7 +73,7 @@ def _sheet(images: Tensor, columns: int, scale: int | None = None) -> Image.Imag
 def _tile(image: Image.Image, factor: int | None) -> Image.Image:
     longest = max(image.size)
     if factor is not None or longest <= TILE:
-        factor = factor or TILE // longest
+        factor = factor or TILE // image.height
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     scale = min(1.0, LARGEST / longest)
     return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)

@@ -29,14 +29,17 @@ def clamped(images: X) -> X:
 
 
 def eight_bit(images: Tensor) -> Tensor:
-    """Images (n, 1 or 3, height, width) in [-1, 1] as bytes (n, height, width, 1 or 3).
+    """Images (n, channels, height, width) in [-1, 1] as bytes (n, height, width, 1 or 3).
 
+    Other than 1 or 3 channels are shown side by side in grey, as the frames of a clip: (n, height, channels width, 1).
     Rounded, not truncated: truncation darkens every image by half a grey level.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim != 4 or images.shape[1] == 0:
         raise DataError(
-            f"Pictures need images of shape (n, 1 or 3 channels, height, width), not {tuple(images.shape)}. "
-            "Decode latents first; of anything else select channels."
+            f"Pictures need images of shape (n, channels, height, width), not {tuple(images.shape)}. "
+            "Give signals a picture of their own, such as a spectrogram."
         )
+    if images.shape[1] not in (1, 3):
+        images = torch.cat(images.unbind(1), -1)[:, None]
     levels = (clamped(images.detach().float()) + 1) * 127.5
     return levels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous()

@@ -16,6 +16,7 @@ class Row:
 
     ``model`` is ``real`` (the floor: real data against real data), ``teacher``, ``student`` or the name of a run.
     ``calls`` counts network calls per image, ``diversity`` is ``spread``, ``samples`` the images behind the numbers.
+    ``loudness_error`` is that of sounds, in dB on average.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Row:
     samples: int
     vendi: float | None = None
     label: str = ""
+    loudness_error: float | None = None
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

@@ -124,8 +124,16 @@ COLUMNS = (
         lambda row: row.accuracy,
         ".3f",
         _higher,
-        "Share of images that a classifier recognises as the class asked for. Higher is better.",
+        "Share of images that a classifier recognises as the class asked for; of sounds, share with the pitch asked "
+        "for, heard without a network. Higher is better.",
         brief=True,
+    ),
+    Column(
+        "loudness error ↓",
+        lambda row: row.loudness_error,
+        "#.3g",
+        _lower,
+        "How far sounds are from the loudness asked for, in dB, on average. Lower is better.",
     ),
     Column(
         "ms / image ↓",

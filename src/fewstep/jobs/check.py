@@ -9,13 +9,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from fewstep.data import Digits, open_data
+from fewstep.data import NAMED, open_data
 from fewstep.errors import DataError, UnhealthyTraining, WeightsError, nearest
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import illness_of, origin_of
 from fewstep.jobs.record import read_log
 from fewstep.model import Model
-from fewstep.recipes import load_recipe, paper_names
+from fewstep.recipes import is_given_teacher, load_recipe, paper_names
 from fewstep.store import load_model
 from fewstep.training import checkpoints
 
@@ -34,10 +34,10 @@ def check(what: str, size: int | None = None, channels: int | None = None) -> di
         return check_recipe(what)
     if any((Path(what) / name).exists() for name in RUN):
         return check_run(Path(what))
-    if what != Digits.name and not Path(what).exists():
+    if what not in NAMED and not Path(what).exists():
         raise DataError(
             f"{what!r} is neither a recipe nor data nor the folder of a run; "
-            f"{nearest(what, [*paper_names(), Digits.name])} Or give a .yaml file or a folder that exists."
+            f"{nearest(what, [*paper_names(), *NAMED])} Or give a .yaml file or a folder that exists."
         )
     return check_data(what, size, channels)
 
@@ -46,7 +46,8 @@ def check_recipe(name: str) -> dict[str, str]:
     """Say what a recipe does.  Raises ``RecipeError``, with the line, when it cannot work."""
     recipe = load_recipe(name)
     check_parts(recipe, name)
-    needs = "a teacher: use it with `fewstep distill`" if recipe.needs_teacher else "data only: use `fewstep train`"
+    given = is_given_teacher(recipe)
+    needs = "a teacher: use it with `fewstep distill`" if given else "data only: use `fewstep train`"
     return {"recipe": name, **describe(recipe), "needs": needs, "verdict": "the recipe can be used"}
 
 

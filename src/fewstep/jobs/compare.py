@@ -18,6 +18,7 @@ from fewstep.evaluate import (
     write_rows,
 )
 from fewstep.files import write_whole
+from fewstep.jobs.heard import listening
 from fewstep.jobs.measure import CACHE, judge_for, measure_all
 from fewstep.jobs.origin import data_for
 from fewstep.model import Model
@@ -53,6 +54,7 @@ def names_of(folders: Sequence[Path]) -> dict[str, Path]:
 def compare(folders: Sequence[Path], out: Path, how: Comparison) -> list[Row]:
     """Judge the models and write ``table.md``, ``strip.png``, ``curve.png``, ``results.json`` and ``report.html``.
 
+    Models of sounds get no strip; the report has players instead.
     Rows that `fewstep evaluate` left in a folder are used when they were measured in the same way; otherwise the
     models are judged now.  Returns the rows, the floor first.
     """
@@ -92,7 +94,8 @@ def _stored(named: Mapping[str, Path]) -> list[Row] | None:
 def _refuse_different(models: Mapping[str, Model], named: Mapping[str, Path]) -> None:
     first = next(iter(models))
     for name, model in models.items():
-        if (model.shape, model.classes) != (models[first].shape, models[first].classes):
+        asked, wanted = ((each.shape, each.classes, each.condition) for each in (model, models[first]))
+        if asked != wanted:
             raise DataError(
                 f"{named[first]} makes items of {models[first].shape} in {len(models[first].classes)} classes, "
                 f"{named[name]} of {model.shape} in {len(model.classes)}. Compare models of the same data."
@@ -103,11 +106,14 @@ def _write(out: Path, rows: list[Row], models: Mapping[str, Model], data: Data, 
     write_rows(out / "results.json", rows)
     write_whole(out / "table.md", markdown(rows).encode())
     quality_curve(rows, out / "curve.png")
-    strip(list(_strips(rows, models)), out / "strip.png")
+    sounds = None if data.ear is None else listening(rows, models, data, data.ear)
+    if sounds is None:
+        strip(list(_strips(rows, models)), out / "strip.png")
     settings = {"data": data.name, "hardware": hardware()} | {name: str(folder) for name, folder in named.items()}
     command = f"fewstep compare {' '.join(map(str, named.values()))} --out {out}"
     curve = (out / "curve.png").read_bytes()
-    report = Report(" and ".join(models), out / "strip.png", rows, curve, None, settings, [command], {})
+    picture = out / "strip.png" if sounds is None else None
+    report = Report(" and ".join(models), picture, rows, curve, None, settings, [command], {}, listening=sounds)
     write_report(out / "report.html", report)
 
 

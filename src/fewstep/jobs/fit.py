@@ -27,6 +27,7 @@ from fewstep.versions import hardware, versions
 __all__ = ["Options", "distill", "fit", "train_teacher"]
 
 BEST = "dmd2-no-gan"  # the best of the recipes by docs/results.md, and it needs no data
+BEGINS = "begins."  # what the settings for the stage before begin with
 LOGGED = 200  # turns of each learner that are written down; more only make the curves denser
 
 
@@ -61,6 +62,7 @@ class _Run:
     record: Record
     accelerator: Accelerator
     options: Options
+    before: float
 
 
 def train_teacher(data: Data, options: Options, recipe: str = "edm") -> Model:
@@ -76,14 +78,19 @@ def distill(teacher: Model, data: Data, options: Options, recipe: str = BEST) ->
 def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model | None = None) -> Model:
     """Run a recipe.  An interrupted run continues from its last checkpoint; a finished one is loaded.
 
+    A recipe that ``begins`` with another one runs that first, in the folder ``begin``, unless it made the teacher;
+    settings ``begins.path=value`` are for it.  What was given stays at hand for recipes that ask for the origin.
     Raises ``RecipeError`` when the folder holds another run, and ``UnhealthyTraining`` with a diagnosis when a
     monitor stops the run; the last healthy and the best weights are kept.
     """
+    origin = teacher
+    if recipe.begins:
+        teacher, origin = _begun(recipe, data, options, teacher)
     record = Record.open(options.folder, recipe, name, data, options.seed, teacher)
     if record.finished:
         own = copy.deepcopy(teacher.view.net) if teacher is not None and not teacher.network else None
         return load_model(options.folder, own)
-    run = _prepare(recipe, data, options, teacher, record)
+    run = _prepare(recipe, data, options, (teacher, origin), record)
     try:
         _loop(run)
     except UnhealthyTraining as error:
@@ -93,29 +100,54 @@ def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model 
     return _finish(run, facts)
 
 
-def _prepare(recipe: Recipe, data: Data, options: Options, teacher: Model | None, record: Record) -> _Run:
-    """Make the pairs if the recipe wants them, build the learners, continue where the last run stopped."""
-    cuda, source = torch.cuda.is_available(), data
+def _begun(recipe: Recipe, data: Data, options: Options, teacher: Model | None) -> tuple[Model, Model | None]:
+    """Return what the recipe distils, which another recipe makes or has made, and what that one distils if known."""
+    if teacher is not None and teacher.facts.get("recipe") == recipe.begins:
+        return teacher, None
+    settings = stage_settings(options.settings)
+    first = replace(options, out=options.folder / "begin", settings=settings)
+    return fit(load_recipe(recipe.begins, settings), recipe.begins, data, first, teacher), teacher
+
+
+def stage_settings(settings: Sequence[str]) -> list[str]:
+    """Return the settings that are meant for the recipe with which another one begins."""
+    return [setting.removeprefix(BEGINS) for setting in settings if setting.startswith(BEGINS)]
+
+
+def _prepare(
+    recipe: Recipe, data: Data, options: Options, given: tuple[Model | None, Model | None], record: Record
+) -> _Run:
+    """Make the pairs if the recipe wants them, build the learners, continue where the last run stopped.
+
+    ``given`` are the teacher and the model that was given first.
+    """
+    teacher, origin = given
+    cuda, source, began = torch.cuda.is_available(), data, time.perf_counter()
     accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
     if recipe.pairs is not None and teacher is not None:
         labels = data.batch(range(len(data))).c
         teacher.to(accelerator.device)
         with accelerator.main_process_first():
             source = pairs_for(recipe.pairs, teacher, labels, options.folder / "pairs", options.seed, options.show)
-    if teacher is not None:
-        teacher.to("cpu")  # networks are built and checked there
-    assembly = assemble(recipe, source.batch(range(min(len(source), 2000))), len(data.classes), teacher, options.seed)
-    if teacher is not None:
-        teacher.to(accelerator.device)
+    for model in filter(None, given):
+        model.to("cpu")  # networks are built and checked there
+    example = source.batch(range(min(len(source), 2000 if source is data else 64)))  # paths are many times as large
+    assembly = assemble(recipe, example, len(data.classes), teacher, options.seed, origin)
+    for net in (*assembly.beside, *(model.view.net for model in filter(None, given))):
+        net.to(accelerator.device)
     assembly.training.prepare(accelerator)
     doctor = Doctor(judge_for(data, cache=options.cache), Collapse.against(reference_of(data, teacher)), recipe.judged)
     record.resume(assembly.training)
+    if assembly.training.step == 0 and recipe.pairs is not None:
+        record.seconds = time.perf_counter() - began
     model = _model(assembly, recipe, data)
-    return _Run(recipe, source, assembly.training, model, doctor, record, accelerator, options)
+    before = 0.0 if not recipe.begins or teacher is None else float(teacher.facts["training seconds"])
+    return _Run(recipe, source, assembly.training, model, doctor, record, accelerator, options, before)
 
 
 def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
-    return Model(assembly.student, recipe.sampler, tuple(data.shape), tuple(data.classes), assembly.network)
+    shape, classes = tuple(data.shape), tuple(data.classes)
+    return Model(assembly.student, recipe.sampler, shape, classes, assembly.network, condition=data.condition)
 
 
 def _loop(run: _Run) -> None:
@@ -171,7 +203,7 @@ def _made(run: _Run) -> dict[str, object]:
     return {
         "trained steps": run.training.steps,
         "best step": int(run.record.best["step"]),
-        "training seconds": round(run.record.seconds, 1),
+        "training seconds": round(run.record.seconds + run.before, 1),
         "hardware": hardware(),
         "versions": versions(),
     }

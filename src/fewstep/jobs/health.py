@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fewstep.batch import Batch
 from fewstep.data import Data
 from fewstep.evaluate import Judge
 from fewstep.jobs.measure import labels_like
@@ -39,11 +40,11 @@ class Doctor:
 
     def look(self, model: Model, step: int) -> dict[str, float]:
         """Sample, compare with the reference, and score; raises ``UnhealthyTraining``."""
-        few = _same_seeds(model)
+        few = _same_seeds(model, self.judge.labels)
         seen = self.collapse.look(few, step, young=step < YOUNG)
         distances = []
         for steps in sorted({min(model.sampler.made_for), max(model.sampler.made_for)}):
-            labels = labels_like(self.judge, self.samples) if model.classes else None
+            labels = labels_like(self.judge, self.samples) if model.conditional else None
             images = model.sample(range(FIRST_SEED, FIRST_SEED + self.samples), labels, steps)
             seen[f"frechet at {steps}"] = self.judge.distance(images)
             distances.append(math.log(max(seen[f"frechet at {steps}"], 1e-9)))
@@ -52,20 +53,41 @@ class Doctor:
 
 def reference_of(data: Data, teacher: Model | None) -> Tensor:
     """Return (conditions, seeds, ...) samples of the teacher, or real items when there is none."""
-    return _same_seeds(teacher) if teacher is not None else _real(data)
+    if teacher is None:
+        return _real(data)
+    return _same_seeds(teacher, _some(data).c if teacher.condition else None)
 
 
-def _same_seeds(model: Model) -> Tensor:
-    conditions = max(1, min(len(model.classes), CONDITIONS))
-    labels = torch.arange(conditions).repeat_interleave(SEEDS) if model.classes else None
+def _same_seeds(model: Model, real: Tensor | None) -> Tensor:
+    """Sample the same seeds for each of several conditions: the first classes, or ``real`` ones, evenly spread."""
+    labels, conditions = None, 1
+    if model.condition and real is not None:
+        conditions = min(len(real), CONDITIONS)
+        labels = real[[i * len(real) // conditions for i in range(conditions)]].repeat_interleave(SEEDS, 0)
+    elif model.classes:
+        conditions = min(len(model.classes), CONDITIONS)
+        labels = torch.arange(conditions).repeat_interleave(SEEDS)
     seeds = [FIRST_SEED - 1 - i % SEEDS for i in range(conditions * SEEDS)]
     samples = model.sample(seeds, labels)
     return samples.reshape(conditions, SEEDS, *samples.shape[1:])
 
 
+def _some(data: Data) -> Batch:
+    """Return at most 2,000 items, evenly spread."""
+    count = min(len(data), 2000)
+    return data.batch([i * len(data) // count for i in range(count)])
+
+
 def _real(data: Data) -> Tensor:
-    """Return eight real items of each class that has as many; of all classes together when none has."""
-    batch = data.batch([i * len(data) // min(len(data), 2000) for i in range(min(len(data), 2000))])
+    """Return eight real items of each class that has as many; of all classes together when none has.
+
+    No two items share a condition that is a tensor: then these are the eight with the nearest ones.
+    """
+    batch = _some(data)
+    if data.condition and batch.c is not None:
+        c, few = batch.c.flatten(1), len(batch.c) // min(len(batch.c), CONDITIONS)
+        nearest = torch.cdist(c[::few][:CONDITIONS], c).argsort(1)[:, :SEEDS]
+        return batch.x0[nearest]
     groups = (
         [batch.x0] if batch.c is None else [batch.x0[batch.c == k] for k in range(min(len(data.classes), CONDITIONS))]
     )

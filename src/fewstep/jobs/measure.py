@@ -21,15 +21,18 @@ MOST = 10_000  # images held for judging; more change the third digit only and c
 
 
 def judge_for(data: Data, features: nn.Module | None = None, cache: Path = CACHE) -> Judge:
-    """Return a judge of images like ``data`` (at most 10,000 of them, evenly spread).
+    """Return a judge of items like ``data`` (at most 10,000 of them, evenly spread).
 
-    ``features`` maps images to (n, d); without it a small classifier is trained once from a fixed seed and kept in
-    ``cache``.
+    ``features`` maps images, or what the data's own ear sees of sounds, to (n, d); without it a small classifier is
+    trained once from a fixed seed and kept in ``cache``.
     """
     batch = data.batch(_spread(len(data), min(len(data), MOST)))
-    classifier = cached_classifier(batch.x0, batch.c, len(data.classes), cache)
+    seen, kinds, classes = batch.x0, batch.c, len(data.classes)
+    if data.ear is not None and batch.c is not None:
+        seen, kinds, classes = data.ear.seen(batch.x0), data.ear.kind(batch.c), data.ear.kinds
+    classifier = cached_classifier(seen, kinds, classes, cache)
     named = classifier if data.classes else None
-    return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named)
+    return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named, data.ear)
 
 
 def measure(
@@ -43,7 +46,7 @@ def measure(
 ) -> list[Row]:
     """Return one row per number of steps: ``samples`` images, by default as many as real ones.
 
-    Labels are those of the real data, in their order; seeds count from 1,000,000.  Seconds are of sampling alone,
+    Conditions are those of the real data, in their order; seeds count from 1,000,000.  Seconds are of sampling alone,
     after one batch to warm up.
     """
     rows = []
@@ -77,7 +80,7 @@ def measure_all(
 
 
 def labels_like(judge: Judge, count: int) -> Tensor | None:
-    """Return ``count`` labels in the proportions of the real data, or None when they have none."""
+    """Return ``count`` conditions in the proportions of the real data, or None when they have none."""
     if judge.labels is None:
         return None
     return judge.labels[torch.tensor(_spread(len(judge.labels), count))]
@@ -87,7 +90,7 @@ def _requests(model: Model, judge: Judge, samples: int | None) -> tuple[list[int
     count = len(judge.features) if samples is None else samples
     if count < 8:
         raise DataError(f"{count} samples were asked for; a judgement needs at least 8, and thousands mean something.")
-    labels = labels_like(judge, count) if model.classes else None
+    labels = labels_like(judge, count) if model.conditional else None
     return list(range(FIRST_SEED, FIRST_SEED + count)), labels
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fewstep.data import Data, Digits, open_data
+from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, WeightsError
 from fewstep.files import write_whole
 from fewstep.jobs.record import holds_run
@@ -55,14 +55,15 @@ def data_for(model: Model, folder: Path, given: str | None = None) -> Data:
     """Open the data that a model was trained on, or those that are ``given``, in the form of what the model makes.
 
     Raises ``DataError`` when nothing says which data these are, and when they are of another shape or have other
-    classes than the model.
+    classes or conditions than the model.
     """
     size, channels = (model.shape[-1], model.shape[0]) if len(model.shape) == 3 else (None, None)
     data = open_data(given or _remembered(model, folder), size, channels)
-    if tuple(data.shape) != model.shape or (model.classes and tuple(data.classes) != model.classes):
+    other = model.conditional and (tuple(data.classes), data.condition) != (model.classes, model.condition)
+    if tuple(data.shape) != model.shape or other:
         raise DataError(
-            f"The model in {folder} makes {_form(model.shape, model.classes)}, but the data {data.name!r} are "
-            f"{_form(data.shape, data.classes)}. Give the data that it was trained on with --data."
+            f"The model in {folder} makes {_form(model)}, but the data {data.name!r} are {_form(data)}. "
+            "Give the data that it was trained on with --data."
         )
     return data
 
@@ -71,14 +72,17 @@ def _remembered(model: Model, folder: Path) -> str:
     origin, name = origin_of(folder), model.facts.get("data")
     if origin is not None:
         return origin.data
-    if name == Digits.name:
-        return Digits.name
+    if name in NAMED:
+        return str(name)
     raise DataError(
         f"The model in {folder} was trained on {name!r}, but the folder does not say where these data lie. "
         "Give them with --data."
     )
 
 
-def _form(shape: tuple[int, ...], classes: tuple[str, ...]) -> str:
-    few = f" ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else ""
-    return f"items of {'x'.join(map(str, shape))} in {len(classes) or 'no'} classes{few}"
+def _form(made: Model | Data) -> str:
+    shape = "x".join(map(str, made.shape))
+    if made.condition:
+        return f"items of {shape}, each with a condition of {'x'.join(map(str, made.condition))}"
+    few = f" ({', '.join(made.classes[:5])}{', ...' if len(made.classes) > 5 else ''})" if made.classes else ""
+    return f"items of {shape} in {len(made.classes) or 'no'} classes{few}"

@@ -31,7 +31,8 @@ def bar(title: str, show: bool = True) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, disable=not show) as progress:
+    pace = 3600.0  # seconds that the time left is judged by; rich's 30 forget a step that takes longer
+    with Progress(*columns, console=console, disable=not show, speed_estimate_period=pace) as progress:
         task = progress.add_task(title, total=None, note="")
 
         def move(done: int, total: int, note: str = "") -> None:

@@ -17,7 +17,7 @@ TESTS = ROOT / "tests"
 ORDER = (
     # A module imports only from its own line and the lines above it.  What is on no line may import anything, but
     # nothing on a line up to "training" may import it.
-    "errors types",
+    "errors types spectra",
     "files labels versions",
     "scalars draws condition batch",
     "process vp",
@@ -65,6 +65,7 @@ MANY_PARAMETERS = {  # dotted name of a function with more than 6 parameters -> 
     "fewstep.cli.commands.distill": "each option of a command is a parameter",
     "fewstep.cli.commands.sample": "each option of a command is a parameter",
     "fewstep.cli.commands.evaluate": "each option of a command is a parameter",
+    "fewstep.cli.commands.bench": "each option of a command is a parameter",
 }
 
 

@@ -1,15 +1,18 @@
 """The one question that every network is asked: which data does this noisy x come from?"""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Protocol, runtime_checkable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fewstep import predict
-from fewstep.process import Process
+from fewstep.process import Process, over
 from fewstep.types import Cond, T, X
 
-__all__ = ["Denoiser", "Denoises", "Once"]
+__all__ = ["Denoiser", "Denoises", "Moved", "Once"]
 
 
 @runtime_checkable
@@ -30,12 +33,23 @@ class Denoiser:
 
     ``net`` is any module called as ``net(x, label, c)``, or ``net(x, label, c, label_s)`` with ``second_time``;
     the label is ``process.label(t)`` in the precision of x.  The output has the shape of x.
+    ``inputs`` are what else the network is told, by the names of its arguments, one row per item of the batch: a
+    guidance scale, a negative condition.
     """
 
     net: nn.Module
     process: Process
     prediction: predict.Prediction = field(default_factory=predict.EDM)
     second_time: bool = False
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def told(self, inputs: Mapping[str, Tensor]) -> "Denoiser":
+        """Return the same view with further inputs."""
+        return replace(self, inputs={**self.inputs, **inputs})
+
+    def takes(self, name: str) -> bool:
+        """Say whether the network has an argument of that name."""
+        return name in signature(self.net.forward).parameters
 
     def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
         """Return the estimate of the data, (b, ...)."""
@@ -43,10 +57,30 @@ class Denoiser:
         fed = self.prediction.input(self.process, x, t)
         if self.second_time:
             until = label if s is None else self.process.label(s).to(x.dtype)
-            output = self.net(fed, label, c, until)
+            output = self.net(fed, label, c, until, **self.inputs)
         else:
-            output = self.net(fed, label, c)
+            output = self.net(fed, label, c, **self.inputs)
         return self.prediction.x0(self.process, output.to(x.dtype), x, t)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A denoiser on another path: asked at the same signal-to-noise ratio about the same item, rescaled.
+
+    Exact up to rounding; beyond the noisiest time of its own path it is asked at that time.
+    """
+
+    inner: Denoises
+    process: Process
+
+    def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
+        """Return the inner denoiser's estimate."""
+        home = self.inner.process
+        there = home.time(self.process.logsnr(t)).clamp_max(home.t_max)
+        until = None if s is None else home.time(self.process.logsnr(s)).clamp_max(home.t_max)
+        clean = self.process.alpha(t) > self.process.sigma(t)
+        by_alpha, by_sigma = home.alpha(there) / self.process.alpha(t), home.sigma(there) / self.process.sigma(t)
+        return self.inner(over(torch.where(clean, by_alpha, by_sigma), x) * x, there, c, until)
 
 
 class Once:

@@ -19,8 +19,9 @@ __all__ = ["Model"]
 class Model:
     """A teacher or a student, ready to sample.
 
-    ``shape`` is that of one item, ``classes`` the names of its labels (empty: unconditional), ``network`` the words
-    from which the network is built (``{name: settings}``), ``facts`` what is known about its training.
+    ``shape`` is that of one item, ``classes`` the names of its labels (empty: none), ``condition`` the shape of one
+    condition where it is no label, ``network`` the words from which the network is built (``{name: settings}``),
+    ``facts`` what is known about its training.
     """
 
     view: Denoiser
@@ -29,6 +30,12 @@ class Model:
     classes: tuple[str, ...] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    condition: tuple[int, ...] = ()
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it takes conditions: labels, or tensors of the shape ``condition``."""
+        return bool(self.classes or self.condition)
 
     @property
     def steps(self) -> int:
@@ -51,29 +58,37 @@ class Model:
         steps: int | None = None,
         batch: int = 512,
         progress: Callable[[int, int], None] | None = None,
+        negative: int | str | Sequence[int] | Tensor | None = None,
     ) -> Tensor:
         """Return one item per seed, (seeds, *shape), on the CPU in float32, data range [-1, 1].
 
-        ``labels``: one class (name or index) for all, one index per seed, or None for no condition.  Item i depends
-        on its seed and label only, up to rounding.  Raises ``DataError`` for a label that does not exist and
+        ``labels``: one class (name or index) for all, one index per seed, or None for no condition; where conditions
+        are tensors, one for all, (*condition), or one per seed, (seeds, *condition).  ``negative``: likewise, the
+        condition to stay away from.  Item i depends on its seed and conditions only, up to rounding.  Raises
+        ``DataError`` for a condition that does not exist and for a negative one where nothing takes it, and
         ``RecipeError`` for more steps than the schedule allows.
         """
         count, seeds = self.steps if steps is None else steps, list(seeds)
         parameter = next(self.view.net.parameters(), torch.zeros(()))
-        c, done = self.conditions(labels, len(seeds)), []
+        c, away, done = self.conditions(labels, len(seeds)), self._negative(negative, len(seeds)), []
         training = self.view.net.training
         self.view.net.eval()
         for start in range(0, len(seeds), batch):
             part = slice(start, start + batch)
-            cond = None if c is None else c[part].to(parameter.device)
-            done.append(self.sampler.sample(self.view, seeds[part], self.shape, cond, count).cpu())
+            cond, shun = (None if each is None else each[part].to(parameter.device) for each in (c, away))
+            done.append(self.sampler.sample(self.view, seeds[part], self.shape, cond, count, shun).cpu())
             if progress is not None:
                 progress(min(start + batch, len(seeds)), len(seeds))
         self.view.net.train(training)
         return torch.cat(done) if done else torch.empty(0, *self.shape)
 
     def conditions(self, labels: int | str | Sequence[int] | Tensor | None, items: int) -> Tensor | None:
-        """Turn labels into what the network is given, (items,) int64, or None for an unconditional model."""
+        """Turn labels into what the network is given, or None for an unconditional model.
+
+        That is (items,) int64, or float32 (items, *condition).
+        """
+        if self.condition:
+            return self._tensors(labels, items)
         if not self.classes:
             if labels is not None:
                 raise DataError("a label was given, but this model is unconditional; leave the label out.")
@@ -89,3 +104,27 @@ class Model:
                 f"one label per seed from 0 to {len(self.classes) - 1}, or -1 for no class."
             )
         return c
+
+    def _negative(self, given: int | str | Sequence[int] | Tensor | None, items: int) -> Tensor | None:
+        """Turn a negative condition into what is given to the sampler, or None when there is none."""
+        if given is None:
+            return None
+        if not self.sampler.takes_negative(self.view):
+            raise DataError(
+                "a negative condition was given, but nothing here takes one: neither the network, nor a guidance rule "
+                "of the sampler at a scale other than 1. Leave it out, or use a student that was trained with "
+                "`guide: negatives`, for example by the recipe speedupnet."
+            )
+        return self.conditions(given, items)
+
+    def _tensors(self, given: object, items: int) -> Tensor:
+        """Return one condition tensor per item; zeros, which ask for nothing, when none is given."""
+        if given is None:
+            return torch.zeros(items, *self.condition)
+        if not isinstance(given, Tensor) or given.shape not in ((items, *self.condition), self.condition):
+            form = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"{given!r}"
+            raise DataError(
+                f"{items} seeds came with conditions of {form}; this model takes a tensor of shape {self.condition}, "
+                f"or {(items, *self.condition)} with one condition per seed, such as those of its data (batch.c)."
+            )
+        return given.float().expand(items, *self.condition)

@@ -1,34 +1,31 @@
-"""Which two times a consistency cost compares: t, its cleaner neighbour r, and the endpoint s <= r.
+"""Which two times a consistency cost compares: t and its cleaner neighbour r.
 
-The distance from t to r is the discretisation; how it shrinks while training is the curriculum.
+The distance from t to r is the discretisation; ``points`` say how it shrinks while training.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from fewstep.points import Even, Points
 from fewstep.process import Process
 from fewstep.scalars import Progress
-from fewstep.times import Law, LogNormal, Schedule, normal_cdf
+from fewstep.times import Law, LogNormal, Schedule, grid, normal_cdf
 from fewstep.types import T
 
 __all__ = [
-    "Below",
     "Cells",
-    "Doubling",
-    "Endpoint",
-    "Even",
+    "Dyadic",
     "Flat",
+    "Leaps",
     "LogNormalCells",
-    "Origin",
+    "Midpoints",
+    "Moment",
     "Pairs",
-    "Points",
     "Ratio",
-    "Segment",
-    "SquareRoot",
+    "ToData",
     "Which",
 ]
 
@@ -44,58 +41,6 @@ class Pairs(ABC):
     @abstractmethod
     def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
         """Map uniform numbers, one per item, to (t, r)."""
-
-
-class Points(ABC):
-    """A discretisation curriculum: how many grid points there are at this stage of the training."""
-
-    @abstractmethod
-    def at(self, progress: Progress) -> int:
-        """Return the number of points, at least 2."""
-
-
-@dataclass(frozen=True)
-class Even(Points):
-    """The same number of points all the time."""
-
-    count: int = 18
-
-    def at(self, progress: Progress) -> int:
-        """Return ``count``."""
-        return self.count
-
-
-@dataclass(frozen=True)
-class SquareRoot(Points):
-    """``n = max(1, ceil(sqrt(k/K ((last + 1)^2 - first^2) + first^2) - 1))`` intervals, ``n + 1`` points.
-
-    Source: consistency training, arXiv 2303.01469, appendix C.
-    """
-
-    first: int = 2
-    last: int = 150
-
-    def at(self, progress: Progress) -> int:
-        """Return ``n + 1``."""
-        square = progress.fraction * ((self.last + 1) ** 2 - self.first**2) + self.first**2
-        return max(1, math.ceil(math.sqrt(square) - 1)) + 1
-
-
-@dataclass(frozen=True)
-class Doubling(Points):
-    """``min(first 2^floor(k / K'), last) + 1`` points with ``K' = floor(K / (log2(last / first) + 1))``.
-
-    Source: iCT, arXiv 2310.14189, section 3.4.
-    """
-
-    first: int = 10
-    last: int = 1280
-
-    def at(self, progress: Progress) -> int:
-        """Return the number of points of this stage."""
-        stages = int(math.log2(self.last // self.first)) + 1
-        length = max(progress.total // stages, 1)
-        return int(min(self.first * 2 ** min(progress.update // length, 62), self.last)) + 1
 
 
 class Which(ABC):
@@ -145,13 +90,128 @@ class Cells(Pairs):
     @property
     def lowest(self) -> float:
         """The last point of the grid."""
-        return float(self.schedule.points(2)[-1])
+        return float(grid(self.schedule, 1)[-1])
 
     def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
         """Draw a cell and return its two ends."""
-        grid = self.schedule.points(self.points.at(progress)).to(u.device)
-        i = self.which.cells(process, grid, u)
-        return grid[i], grid[i + 1]
+        falling = grid(self.schedule, self.points.at(progress) - 1).to(u.device)
+        i = self.which.cells(process, falling, u)
+        return falling[i], falling[i + 1]
+
+
+@dataclass(frozen=True)
+class Leaps(Pairs):
+    """Two points of a grid that are n cells apart, ``p(n) ~ n^power`` for n up to ``most``; then one of these at random.
+
+    Source: CTM, arXiv 2310.02279, appendix C (power 1; there one n for the whole batch, the number of solver steps).
+    """
+
+    schedule: Schedule
+    most: int
+    points: Points = field(default_factory=Even)
+    power: float = 1.0
+
+    @property
+    def lowest(self) -> float:
+        """The last point of the grid."""
+        return float(grid(self.schedule, 1)[-1])
+
+    def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
+        """Draw n by the first part of u, the place by what is left of it."""
+        falling = grid(self.schedule, self.points.at(progress) - 1).to(u.device)
+        most = min(self.most, len(falling) - 1)
+        weights = torch.arange(1, most + 1, dtype=u.dtype, device=u.device) ** self.power
+        mass = torch.cat([torch.zeros_like(u[:1]), weights.cumsum(0) / weights.sum()])
+        n = torch.searchsorted(mass, u).clamp(1, most)
+        rest = (u - mass[n - 1]) / (mass[n] - mass[n - 1])
+        i = torch.minimum((rest * (len(falling) - n)).long(), len(falling) - 1 - n)
+        return falling[i], falling[i + n]
+
+
+@dataclass(frozen=True)
+class Midpoints(Pairs):
+    """t = a point of a grid, r = the middle of the cell below it, by place on the schedule.
+
+    With ``Segments`` on the same grid s is the other end of the cell: two half steps against one whole one.
+    Source: progressive distillation, arXiv 2202.00512, algorithm 2.
+    """
+
+    schedule: Schedule
+    points: Points = field(default_factory=Even)
+
+    @property
+    def lowest(self) -> float:
+        """The last point of the grid."""
+        return float(grid(self.schedule, 1)[-1])
+
+    def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
+        """Draw a cell and return its upper end and its middle."""
+        cells = self.points.at(progress) - 1
+        fine = grid(self.schedule, 2 * cells).to(u.device)
+        i = 2 * (u * cells).long().clamp_max(cells - 1)
+        return fine[i], fine[i + 1]
+
+
+@dataclass(frozen=True)
+class Dyadic(Pairs):
+    """The upper half of a step of ``high / n``: n is 1, 2, 4, ... up to ``most``, t a multiple of the step.
+
+    With the endpoint ``opposite`` two half steps stand against one whole one, for every length of step.
+    Source: shortcut models, arXiv 2410.12557, section 3.2 (sizes 1, 1/2, ..., 1/64 alike).
+    """
+
+    high: float
+    most: int = 64
+
+    @property
+    def lowest(self) -> float:
+        """0."""
+        return 0.0
+
+    def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
+        """Draw n by the first part of u, the multiple by what is left of it."""
+        levels = self.most.bit_length()
+        n = 2.0 ** (u * levels).floor().clamp_max(levels - 1)
+        i = ((u * levels) % 1 * n).floor() + 1
+        return self.high * i / n, self.high * (i - 0.5) / n
+
+
+@dataclass(frozen=True)
+class Moment(Pairs):
+    """One time for every item: t, and r a share below it.  For costs that tie a student down at a boundary.
+
+    Source: TCM, arXiv 2410.14895, section 4.1 (the boundary t').
+    """
+
+    time: float
+    ratio: float = 1.0
+
+    @property
+    def lowest(self) -> float:
+        """0: such a cost says nothing about the clean end."""
+        return 0.0
+
+    def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
+        """Return the time, and it again times ``ratio``."""
+        t = torch.full_like(u, self.time)
+        return t, t * self.ratio
+
+
+@dataclass(frozen=True)
+class ToData(Pairs):
+    """t from a law, and r = 0: the rest of the way in one step."""
+
+    law: Law
+
+    @property
+    def lowest(self) -> float:
+        """0."""
+        return 0.0
+
+    def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
+        """Return the law's time, and 0."""
+        t = self.law.times(process, u)
+        return t, torch.zeros_like(t)
 
 
 @dataclass(frozen=True)
@@ -182,47 +242,3 @@ class Ratio(Pairs):
         t = self.law.times(process, u)
         part = (1 + self.k * torch.sigmoid(-self.b * t)) / self.q ** (self.stage(progress) + 1)
         return t, (t * (1 - part)).clamp_min(0)
-
-
-class Endpoint(ABC):
-    """Where both sides of a consistency cost are carried to before they are compared."""
-
-    @abstractmethod
-    def draw(self, t: T, r: T, u: T) -> T:
-        """Return s <= r for each item; ``u`` are uniform numbers for endpoints that are drawn."""
-
-
-@dataclass(frozen=True)
-class Origin(Endpoint):
-    """s = 0: consistency models.  Source: arXiv 2303.01469."""
-
-    def draw(self, t: T, r: T, u: T) -> T:
-        """Return 0."""
-        return torch.zeros_like(t)
-
-
-@dataclass(frozen=True)
-class Segment(Endpoint):
-    """The start of the segment that holds t, but never above r; ``edges`` falling, 0 implied.
-
-    Source: arXiv 2403.06807, algorithm 1.
-
-    A time on an edge belongs to the segment below it, so ``t`` in (edge, next edge] maps to ``edge``.
-    """
-
-    edges: tuple[float, ...]
-
-    def draw(self, t: T, r: T, u: T) -> T:
-        """Return the largest edge below t, or r where that edge lies above r."""
-        rising = torch.tensor((0.0, *sorted(self.edges)), dtype=t.dtype, device=t.device)
-        below = rising[(torch.searchsorted(rising, t) - 1).clamp_min(0)]
-        return torch.minimum(below, r)
-
-
-@dataclass(frozen=True)
-class Below(Endpoint):
-    """Anywhere from 0 to r, uniform on the clock.  Source: CTM, arXiv 2310.02279, algorithm 1 (there on a grid)."""
-
-    def draw(self, t: T, r: T, u: T) -> T:
-        """Return ``u r``."""
-        return u * r

@@ -133,6 +133,8 @@ class Linear(Process):
     sigma_data: float = 1.0
     label_scale: float = 1.0
     """What u is multiplied by before a network sees it: 1000 for diffusers' flow models."""
+    noise_label: bool = False
+    """Whether networks are given ``ln(sigma / alpha) / 4`` instead, as those that learned on EDM's path expect."""
 
     def __post_init__(self) -> None:
         if not self.shift > 0:
@@ -162,8 +164,8 @@ class Linear(Process):
         return u / (self.shift - (self.shift - 1) * u)
 
     def label(self, t: T) -> T:
-        """Return ``u * label_scale``."""
-        return self.sigma(t) * self.label_scale
+        """Return ``u * label_scale``, or the label of EDM."""
+        return noise_label(self, t) if self.noise_label else self.sigma(t) * self.label_scale
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ class TrigFlow(Process):
     """``x_t = cos(t) x0 + sin(t) sigma_data z``, t in [0, pi/2].  Source: sCM, arXiv 2410.11081, section 3."""
 
     sigma_data: float = 0.5
+    noise_label: bool = False
+    """Whether networks are given ``ln(sigma / alpha) / 4`` instead of t, as those that learned on EDM's path expect."""
 
     @property
     def t_max(self) -> float:
@@ -194,5 +198,10 @@ class TrigFlow(Process):
         return torch.atan((-logsnr / 2).exp() / self.sigma_data)
 
     def label(self, t: T) -> T:
-        """Return t itself."""
-        return t
+        """Return t itself, or the label of EDM."""
+        return noise_label(self, t) if self.noise_label else t
+
+
+def noise_label(process: Process, t: T) -> T:
+    """Return ``ln(sigma / alpha) / 4`` held finite at both ends: EDM's label on any clock."""
+    return (-process.logsnr(t) / 8).clamp(math.log(1e-5) / 4, math.log(1e5) / 4)

@@ -9,10 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fewstep.denoiser import Denoises
+from fewstep.denoiser import Denoiser, Denoises
 from fewstep.draws import item_noise
 from fewstep.errors import RecipeError
 from fewstep.flowmap import FlowMap
+from fewstep.guidance import Guidance
 from fewstep.process import Process
 from fewstep.solvers import Heun, Solver
 from fewstep.times import Schedule
@@ -56,9 +57,15 @@ def _quieter(process: Process, s: T, gamma: float) -> T:
 
 
 class Sampler(ABC):
-    """How a trained network is meant to be sampled; travels with it."""
+    """How a trained network is meant to be sampled; travels with it.
+
+    ``guidance`` are rules on top of the network, ``scale`` the guidance scale that a network is told which learned
+    with drawn scales (None: it is told none).
+    """
 
     schedule: Schedule
+    guidance: tuple[Guidance, ...]
+    scale: float | None
 
     @property
     @abstractmethod
@@ -66,8 +73,12 @@ class Sampler(ABC):
         """The numbers of steps that it is made for, the default first."""
 
     @abstractmethod
+    def jumps(self, steps: int) -> int:
+        """Return how often the guided network is asked for each item."""
+
     def calls(self, steps: int) -> int:
-        """Return how often the network is called for each item."""
+        """Return how often the bare network is called for each item: more often than it is asked under guidance."""
+        return self.jumps(steps) * max((rule.passes for rule in self.guidance), default=1)
 
     @abstractmethod
     def path(self, denoiser: Denoises, x: X, steps: int, c: Cond, fresh: Tensor) -> X:
@@ -77,16 +88,33 @@ class Sampler(ABC):
     def fresh(self, steps: int) -> int:
         """Return k, how many batches of fresh noise ``path`` wants."""
 
+    def takes_negative(self, view: Denoiser) -> bool:
+        """Say whether a negative condition makes a difference: to the network, or to a rule on top of it."""
+        return view.takes("negative") or any(rule.against(None) is not rule for rule in self.guidance)
+
     @torch.no_grad()
-    def sample(self, denoiser: Denoises, seeds: Sequence[int], shape: Sequence[int], c: Cond, steps: int) -> X:
+    def sample(
+        self, view: Denoiser, seeds: Sequence[int], shape: Sequence[int], c: Cond, steps: int, negative: Cond = None
+    ) -> X:
         """Sample one item of ``shape`` per seed, on the device of ``c`` or else the CPU.
 
-        Item i depends on ``seeds[i]`` and ``c[i]`` only, not on its neighbours.
+        Item i depends on ``seeds[i]``, ``c[i]`` and ``negative[i]`` only, not on its neighbours.  The network is told
+        the negative condition if it takes one, else the rules are; ``takes_negative`` says whether anybody does.
         """
         device = torch.device("cpu") if c is None else c.device
         noise = item_noise(seeds, shape, 1 + self.fresh(steps)).to(device)
         start = self.schedule.steps(steps)[:1].to(device)
-        return self.path(denoiser, noise[0] * denoiser.process.sigma(start).to(noise.dtype), steps, c, noise[1:])
+        told, rules = dict[str, Tensor](), self.guidance
+        if self.scale is not None:
+            told["scale"] = torch.full((len(seeds),), self.scale, dtype=torch.float64, device=device)
+        if negative is not None and view.takes("negative"):
+            told["negative"] = negative
+        elif negative is not None:
+            rules = tuple(rule.against(negative) for rule in rules)
+        denoiser: Denoises = view.told(told) if told else view
+        for rule in rules:
+            denoiser = rule(denoiser)
+        return self.path(denoiser, noise[0] * view.process.sigma(start).to(noise.dtype), steps, c, noise[1:])
 
 
 @dataclass(frozen=True)
@@ -99,14 +127,16 @@ class FewStep(Sampler):
     schedule: Schedule
     steps: tuple[int, ...] = (1, 2, 4)
     gamma: float = 1.0
+    guidance: tuple[Guidance, ...] = ()
+    scale: float | None = None
 
     @property
     def made_for(self) -> tuple[int, ...]:
         """``steps``."""
         return self.steps
 
-    def calls(self, steps: int) -> int:
-        """Return one call per step."""
+    def jumps(self, steps: int) -> int:
+        """Return one per step."""
         return steps
 
     def fresh(self, steps: int) -> int:
@@ -125,13 +155,15 @@ class ManyStep(Sampler):
     schedule: Schedule
     solver: Solver = field(default_factory=Heun)
     steps: int = 18
+    guidance: tuple[Guidance, ...] = ()
+    scale: float | None = None
 
     @property
     def made_for(self) -> tuple[int, ...]:
         """``steps`` alone."""
         return (self.steps,)
 
-    def calls(self, steps: int) -> int:
+    def jumps(self, steps: int) -> int:
         """Return what the solver needs."""
         return self.solver.calls(steps)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fewstep.errors import RecipeError
 
-__all__ = ["Anneal", "Cosine", "InverseSqrt", "Piecewise", "Progress", "Scalar", "scalar"]
+__all__ = ["Anneal", "Balance", "Cosine", "InverseSqrt", "Piecewise", "Progress", "Rounds", "Scalar", "scalar"]
 
 
 @dataclass(frozen=True)
@@ -92,3 +92,39 @@ class InverseSqrt(Anneal):
     def at(self, progress: Progress) -> float:
         """Return ``value`` until ``after`` updates, then its inverse-square-root decay."""
         return self.value / math.sqrt(max(progress.update / self.after, 1.0))
+
+
+@dataclass(frozen=True)
+class Rounds(Anneal):
+    """0 at the last update of each of ``count`` equal rounds, 1 at all others.
+
+    As the decay of an average it takes a snapshot of the weights at the end of every round and holds it for the next
+    one, as progressive distillation does with its teacher (arXiv 2202.00512, algorithm 2).
+    """
+
+    count: int
+
+    def at(self, progress: Progress) -> float:
+        """Return 0 when a round ends with this update."""
+        here, after = (
+            update * self.count // max(progress.total, 1) for update in (progress.update, progress.update + 1)
+        )
+        return 0.0 if after > here else 1.0
+
+
+@dataclass(frozen=True)
+class Balance(Anneal):
+    """The weight of a term that makes its gradient ``factor`` times as long as that of the objective's first term.
+
+    Both lengths are measured at the parameter named ``layer`` (a late one), the ratio is held between ``low`` and
+    ``high``.  Source: CTM, arXiv 2310.02279, section 4.3, after VQGAN, arXiv 2012.09841, eq. 7.
+    """
+
+    layer: str
+    factor: Scalar = 1.0
+    low: float = 0.0
+    high: float = 1e4
+
+    def at(self, progress: Progress) -> float:
+        """Return ``factor``; the objective multiplies it by the ratio."""
+        return scalar(self.factor, progress)

@@ -12,7 +12,7 @@ from fewstep.denoiser import Denoiser
 from fewstep.errors import WeightsError
 from fewstep.files import write_whole
 from fewstep.model import Model
-from fewstep.networks import build_network
+from fewstep.networks import build_network, described
 from fewstep.predict import Prediction
 from fewstep.process import Process
 from fewstep.recipes import Builder, Document, spell
@@ -38,6 +38,7 @@ def save_model(model: Model, folder: Path | str) -> None:
         "sampler": spell(model.sampler),
         "shape": list(model.shape),
         "classes": list(model.classes),
+        "condition": list(model.condition),
         "facts": dict(model.facts) | {"weights": fingerprint(model)},
     }
     write_whole(root / WEIGHTS, weights_bytes(view.net))
@@ -58,14 +59,17 @@ def load_model(folder: str | Path, net: nn.Module | None = None) -> Model:
     root = Path(folder)
     words = read_run(root)
     build = Builder(Document(str(root / WORDS), words)).build
-    if net is None:
-        net = build_network(words["network"]) if words["network"] else _own_network(root)
+    if net is None and not described(words["network"]):
+        _refuse_own_network(root)
+    if net is None or words["network"]:
+        net = build_network(words["network"], net)
     load_weights(net, root / WEIGHTS)
     process: Process = build(Process, words["process"], "process")  # type: ignore[type-abstract]
     prediction: Prediction = build(Prediction, words["prediction"], "prediction")  # type: ignore[type-abstract]
     sampler: Sampler = build(Sampler, words["sampler"], "sampler")  # type: ignore[type-abstract]
     view = Denoiser(net.eval().requires_grad_(False), process, prediction, words["second_time"])
-    return Model(view, sampler, tuple(words["shape"]), tuple(words["classes"]), words["network"], words["facts"])
+    shape, classes, condition = (tuple(words.get(key, ())) for key in ("shape", "classes", "condition"))
+    return Model(view, sampler, shape, classes, words["network"], words["facts"], condition)
 
 
 def read_run(root: Path) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def read_run(root: Path) -> dict[str, Any]:
     return dict(words)
 
 
-def _own_network(root: Path) -> nn.Module:
+def _refuse_own_network(root: Path) -> None:
     raise WeightsError(
         f"The model in {root} has a network that was made in Python, not named in a recipe. Load it with "
         "load_model(folder, net=...), giving a network of the same shape."

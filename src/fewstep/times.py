@@ -14,7 +14,23 @@ from fewstep.errors import RecipeError
 from fewstep.process import Process
 from fewstep.types import T
 
-__all__ = ["Along", "Explicit", "Karras", "Law", "LogNormal", "LogitNormal", "Schedule", "Trailing", "Uniform"]
+__all__ = [
+    "Along",
+    "Explicit",
+    "Karras",
+    "Law",
+    "LogNormal",
+    "LogStudentT",
+    "LogitNormal",
+    "Milestones",
+    "Rectified",
+    "Schedule",
+    "Straight",
+    "Trailing",
+    "Uniform",
+    "between",
+    "grid",
+]
 
 
 class Schedule(ABC):
@@ -80,16 +96,40 @@ class Uniform(Schedule):
 
 @dataclass(frozen=True)
 class Trailing(Schedule):
-    """``high (1 - i / n)``: even steps that end at 0.  Source: arXiv 2305.08891, table 2 ("trailing")."""
+    """``high (1 - i / n)^rho``: steps that end at 0, even ones for rho = 1.
+
+    Source: arXiv 2305.08891, table 2 ("trailing"); the power is that of Karras with ``low = 0``.
+    """
 
     high: float
+    rho: float = 1.0
 
     def at(self, place: Tensor) -> Tensor:
-        """Return ``place * high``."""
-        return place.double() * self.high
+        """Return ``high place^rho``."""
+        return self.high * place.double().pow(self.rho)
 
     def points(self, count: int) -> Tensor:
-        """Return ``count`` times from ``high`` down to ``high / count``."""
+        """Return ``count`` times from ``high`` down to ``high / count^rho``."""
+        return self.at(torch.arange(count, 0, -1, dtype=torch.float64) / count)
+
+
+@dataclass(frozen=True)
+class Rectified(Schedule):
+    """Even steps on the clock of rectified flow, ``t / (1 + t)``, down to 0, for clocks that are noise levels.
+
+    Few steps go further here than on ``Karras``: most of them fall where a sample is decided.
+    Source: arXiv 2209.03003, section 2.1 (uniform steps).
+    """
+
+    high: float = 80.0
+
+    def at(self, place: Tensor) -> Tensor:
+        """Return the noise level at that share of the way from 0 to ``high``."""
+        even = place.double() * (self.high / (1 + self.high))
+        return even / (1 - even)
+
+    def points(self, count: int) -> Tensor:
+        """Return ``count`` falling times, the first one ``high``."""
         return self.at(torch.arange(count, 0, -1, dtype=torch.float64) / count)
 
 
@@ -174,6 +214,80 @@ class Along(Law):
     def times(self, process: Process, u: T) -> T:
         """Return the schedule's time at ``low + u (high - low)``."""
         return self.schedule.at(self.low + u * (self.high - self.low))
+
+
+@dataclass(frozen=True)
+class Straight(Law):
+    """Uniform on the clock of rectified flow, ``sigma / (alpha + sigma)``, between two of its times, on any process.
+
+    Source: arXiv 2209.03003, eq. 1 (t uniform).
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def times(self, process: Process, u: T) -> T:
+        """Return the time at which ``sigma / (alpha + sigma)`` is that far between the two ends."""
+        place = self.low + u * (self.high - self.low)
+        return process.time(2 * (1 - place).log() - 2 * place.log()).clamp_max(process.t_max)
+
+
+@dataclass(frozen=True)
+class LogStudentT(Law):
+    """``ln(sigma / alpha)`` follows Student's t law, cut to noise levels between ``low`` and ``high``.
+
+    Few degrees of freedom make it nearly flat far from ``mean``.  Inverted on a grid of 4,001 levels.
+    Source: TCM, arXiv 2410.14895, section 4.2 (df = 0.01, std = 0.2).
+    """
+
+    low: float
+    high: float
+    df: float = 0.01
+    mean: float = 0.0
+    std: float = 0.2
+
+    def times(self, process: Process, u: T) -> T:
+        """Return the time at that quantile of the noise level."""
+        ends = math.log(self.low), math.log(self.high)
+        level = torch.linspace(*ends, 4001, dtype=torch.float64, device=u.device)
+        density = (1 + ((level - self.mean) / self.std) ** 2 / self.df) ** (-(self.df + 1) / 2)
+        mass = torch.cat([torch.zeros_like(u[:1]), ((density[1:] + density[:-1]) / 2).cumsum(0)])
+        right = torch.searchsorted(mass, u * mass[-1]).clamp(1, 4000)
+        part = (u * mass[-1] - mass[right - 1]) / (mass[right] - mass[right - 1])
+        return process.time(-2 * torch.lerp(level[right - 1], level[right], part)).clamp_max(process.t_max)
+
+
+@dataclass(frozen=True)
+class Milestones(Law):
+    """Each of the times at which a student of ``steps`` steps is called, alike."""
+
+    schedule: Schedule
+    steps: int
+
+    def times(self, process: Process, u: T) -> T:
+        """Return one of the schedule's points."""
+        points = self.schedule.points(self.steps).to(u.device)
+        return points[(u * self.steps).long().clamp_max(self.steps - 1)]
+
+
+def grid(schedule: Schedule, cells: int) -> Tensor:
+    """Return the ``cells + 1`` falling times at even places of a schedule, from its noisiest to its cleanest."""
+    return schedule.at(_ladder(cells + 1))
+
+
+def between(process: Process, t: T, r: T, steps: int) -> Tensor:
+    """Return ``steps + 1`` times (steps + 1, b) from t down to r, even in the logarithm of the noise level.
+
+    Where r is 0 they are even on the clock.
+    """
+    share = torch.linspace(0, 1, steps + 1, dtype=t.dtype, device=t.device)[:, None]
+    on_clock = torch.lerp(t, r, share)
+    if steps == 1:
+        return on_clock
+    here, there = process.logsnr(t), process.logsnr(r)
+    even = process.time(torch.lerp(here, torch.where(r > 0, there, here), share).flatten()).reshape(on_clock.shape)
+    inner = torch.where(r > 0, even, on_clock)
+    return torch.cat([t[None], inner[1:-1], r[None]])
 
 
 def normal_cdf(x: Tensor) -> Tensor:

@@ -56,6 +56,27 @@ def test_without_a_condition_there_is_nothing_to_guide():
 
 
 @pytest.mark.parametrize("scale", [-0.5, 0.5, 2.0, 7.5])
+def test_negative_condition_stands_where_the_empty_one_did(scale: float):
+    counted, (x, t, c) = Counted(classes()), questions()
+    negative = torch.tensor([-1, 0, 1, 2, 1, 0, -1, 2, 2])
+    mean = MEANS[negative] + scale * (MEANS[c] - MEANS[negative])
+    guided = CFG(scale).against(negative)(counted)(x, t, c)
+    assert torch.allclose(guided, Gaussian(EDM(), mean, 0.5)(x, t), rtol=1e-10, atol=1e-11)
+    assert counted.calls == 2
+    empty = CFG(scale).against(null(c))(classes())(x, t, c)
+    assert torch.equal(empty, CFG(scale)(classes())(x, t, c))
+
+
+def test_scale_1_has_no_use_for_a_negative_condition():
+    counted, (x, t, c) = Counted(classes()), questions()
+    rule = CFG(1.0)
+    assert rule.against(c) is rule
+    assert torch.equal(CFG(1.0, negative=c.flip(0))(counted)(x, t, c), classes()(x, t, c))
+    assert counted.calls == 1
+    assert all(each.against(c) is each for each in (Interval(0.2, 2.0), Rescale(0.7)))
+
+
+@pytest.mark.parametrize("scale", [-0.5, 0.5, 2.0, 7.5])
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_guided_gaussian_is_the_gaussian_with_the_extrapolated_mean(path, scale: float):
     world, (x, t, c) = classes(path), questions(path)

@@ -13,6 +13,15 @@ __all__ = ["Guidance", "Guided"]
 class Guidance(ABC):
     """A rule that changes a denoiser's answer; called with a denoiser it returns the guided one."""
 
+    @property
+    def passes(self) -> int:
+        """How often the network is asked where the bare one is asked once."""
+        return 1
+
+    def against(self, negative: Cond) -> "Guidance":
+        """Return the rule with a negative condition in the place of the empty one; itself where it has no use for it."""
+        return self
+
     @abstractmethod
     def apply(self, guided: Denoises, plain: Denoises, x: X, t: T, c: Cond) -> X:
         """Return the answer under this rule, given the denoiser ``guided`` so far and the ``plain`` one."""

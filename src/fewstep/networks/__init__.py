@@ -4,23 +4,31 @@ Every network is called as ``net(x, label, c)``: x (b, ...), label (b,) from ``p
 Yours may be any ``torch.nn.Module`` with that call.
 """
 
+from fewstep.networks.adapter import Adapted
 from fewstep.networks.dit import DiT
-from fewstep.networks.embed import ConditionEmbedding, TimeEmbedding
+from fewstep.networks.embed import ConditionEmbedding, Context, TimeEmbedding
 from fewstep.networks.heads import Headed
 from fewstep.networks.mlp import MLP
-from fewstep.networks.named import build_network, complete, settings_of
+from fewstep.networks.named import build_network, complete, described, settings_of
+from fewstep.networks.periods import MultiPeriod
 from fewstep.networks.second import SecondTime
 from fewstep.networks.unet import UNet
+from fewstep.networks.unet1d import UNet1D
 
 __all__ = [
     "MLP",
+    "Adapted",
     "ConditionEmbedding",
+    "Context",
     "DiT",
     "Headed",
+    "MultiPeriod",
     "SecondTime",
     "TimeEmbedding",
     "UNet",
+    "UNet1D",
     "build_network",
     "complete",
+    "described",
     "settings_of",
 ]

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import scaled_dot_product_attention
 
 from fewstep.errors import RecipeError
-from fewstep.networks.embed import ConditionEmbedding, TimeEmbedding
+from fewstep.networks.embed import Context
 
 __all__ = ["DiT"]
 
@@ -37,9 +37,10 @@ class Layer(nn.Module):
 
 
 class DiT(nn.Module):
-    """``net(x, label, c, label_s=None)`` with x (b, channels, h, w); ``patch`` divides h and w.
+    """``net(x, label, c, label_s=None, scale=None)`` with x (b, channels, h, w); ``patch`` divides h and w.
 
-    ``width`` comes in heads of 32; with ``second_time`` the label of the end of a jump is a further input.
+    ``width`` comes in heads of 32; with ``second_time`` the label of the end of a jump is a further
+    input, with ``scale`` a guidance scale.
     Source: Peebles and Xie 2022, arXiv 2212.09748 (adaLN-zero, fixed sine-cosine positions).
     Raises ``RecipeError`` for a width that 32 does not divide, and for images that ``patch`` does not divide.
     """
@@ -52,13 +53,12 @@ class DiT(nn.Module):
         width: int = 128,
         depth: int = 4,
         second_time: bool = False,
+        scale: bool = False,
     ) -> None:
         super().__init__()
         if width % 32:
             raise RecipeError(f"a DiT of width {width}; accepted are multiples of 32, the width of one head.")
-        self.patch, self.time = patch, TimeEmbedding(width)
-        self.condition = ConditionEmbedding(width, classes)
-        self.until = TimeEmbedding(width, silent=True) if second_time else None
+        self.patch, self.context = patch, Context(width, classes, second_time=second_time, scale=scale)
         self.first = nn.Conv2d(channels, width, patch, stride=patch)
         self.layers = nn.ModuleList(Layer(width, width // 32) for _ in range(depth))
         self.norm, self.modulate = nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, 2 * width)
@@ -67,12 +67,16 @@ class DiT(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, label: Tensor, c: Tensor | None = None, label_s: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        label: Tensor,
+        c: Tensor | None = None,
+        label_s: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
         """Return F(x), the shape of x."""
-        embedding = self.time(label)
-        if self.until is not None and label_s is not None:
-            embedding = embedding + self.until(label_s)
-        embedding = silu(embedding + self.condition(c, embedding))
+        embedding = self.context(label, c, label_s, scale)
         if x.shape[2] % self.patch or x.shape[3] % self.patch:
             raise RecipeError(f"images of {x.shape[2]} x {x.shape[3]} px do not divide into patches of {self.patch}.")
         h = self.first(x)

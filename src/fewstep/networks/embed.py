@@ -4,8 +4,11 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
-__all__ = ["ConditionEmbedding", "TimeEmbedding"]
+from fewstep.errors import RecipeError
+
+__all__ = ["ConditionEmbedding", "Context", "TimeEmbedding"]
 
 
 class TimeEmbedding(nn.Module):
@@ -35,15 +38,15 @@ class TimeEmbedding(nn.Module):
 class ConditionEmbedding(nn.Module):
     """Class labels (b,), with -1 for no class, or vectors (b, features), to vectors (b, width).
 
-    ``classes`` > 0 makes a table with one row more, for "no class"; ``features`` > 0 a linear layer.  With neither,
-    and for the condition None, the answer is that of "no condition".
+    ``classes`` > 0 makes a table with one row more, for "no class"; ``features`` > 0 a linear layer, in which the
+    vector 0 is "no condition".  With neither, and for the condition None, the answer is that of "no condition".
     """
 
     def __init__(self, width: int, classes: int = 0, features: int = 0) -> None:
         super().__init__()
         self.classes = classes
         self.table = nn.Embedding(classes + 1, width) if classes else None
-        self.linear = nn.Linear(features, width) if features else None
+        self.linear = nn.Linear(features, width, bias=False) if features else None
 
     def forward(self, c: Tensor | None, like: Tensor) -> Tensor:
         """Return one vector per item; ``like`` (b, width) gives batch, device and precision."""
@@ -53,3 +56,30 @@ class ConditionEmbedding(nn.Module):
         if self.linear is not None and c is not None:
             return self.linear(c)  # type: ignore[no-any-return]
         return torch.zeros_like(like)
+
+
+class Context(nn.Module):
+    """Everything a network knows besides x, as one vector: time, condition, and what it may be told beyond.
+
+    ``second_time``: the label of the end of a jump; ``scale``: a guidance scale.  Both start silent, so that the
+    weights of a network without them keep their meaning; where they are not given, they say nothing.
+    """
+
+    def __init__(
+        self, width: int, classes: int = 0, features: int = 0, second_time: bool = False, scale: bool = False
+    ) -> None:
+        super().__init__()
+        self.time, self.condition = TimeEmbedding(width), ConditionEmbedding(width, classes, features)
+        self.until = TimeEmbedding(width, silent=True) if second_time else None
+        self.scale = TimeEmbedding(width, silent=True) if scale else None
+
+    def forward(self, label: Tensor, c: Tensor | None, label_s: Tensor | None, scale: Tensor | None) -> Tensor:
+        """Return the sum of the embeddings, (b, width), through SiLU.  Raises ``RecipeError`` for an unknown scale."""
+        embedding = self.time(label)
+        if self.until is not None and label_s is not None:
+            embedding = embedding + self.until(label_s)
+        if scale is not None:
+            if self.scale is None:
+                raise RecipeError("a guidance scale was given to a network that takes none; build it with scale: true.")
+            embedding = embedding + self.scale(scale.to(embedding.dtype))
+        return silu(embedding + self.condition(c, embedding))

@@ -1,12 +1,9 @@
 """A critic that borrows a network's features."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
-from fewstep.errors import RecipeError, nearest
+from fewstep.tapped import listening
 
 __all__ = ["Headed"]
 
@@ -22,12 +19,6 @@ class Headed(nn.Module):
     def __init__(self, body: nn.Module, tap: str, like: tuple[Tensor, Tensor, Tensor | None], width: int = 64) -> None:
         super().__init__()
         self.body, self.tap = body, tap
-        names = {name for name, _ in body.named_modules() if name}
-        if tap not in names:
-            short = [name for name in names if name.count(".") < 2]
-            raise RecipeError(
-                f"heads are asked to read {tap!r}, but the network has no such part; {nearest(tap, short)}"
-            )
         with torch.no_grad():
             features = self._features(*like)
         self.head = nn.Sequential(
@@ -44,17 +35,7 @@ class Headed(nn.Module):
 
     def _features(self, x: Tensor, label: Tensor, c: Tensor | None) -> Tensor:
         """Return mean and deviation over the places of each channel at the tap, (b, 2 channels)."""
-        with _listening(self.body.get_submodule(self.tap)) as heard:
+        with listening(self.body, [self.tap]) as heard:
             self.body(x, label, c)
         places = heard[0].flatten(2) if heard[0].ndim > 2 else heard[0][..., None]
         return torch.cat([places.mean(2), places.var(2, correction=0).add(1e-6).sqrt()], 1)
-
-
-@contextmanager
-def _listening(part: nn.Module) -> Iterator[list[Tensor]]:
-    heard: list[Tensor] = []
-    handle = part.register_forward_hook(lambda module, args, output: heard.append(output))
-    try:
-        yield heard
-    finally:
-        handle.remove()

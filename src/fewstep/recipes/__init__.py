@@ -3,7 +3,7 @@
 from fewstep.recipes.assemble import Assembly, assemble, guide
 from fewstep.recipes.build import Builder, choices
 from fewstep.recipes.cite import bibliography, cite
-from fewstep.recipes.load import load_recipe, parse
+from fewstep.recipes.load import is_given_teacher, load_recipe, parse
 from fewstep.recipes.read import Document, paper_names, read
 from fewstep.recipes.schema import FrozenSpec, LearnerSpec, PairsSpec, Recipe
 from fewstep.recipes.spell import spell
@@ -21,6 +21,7 @@ __all__ = [
     "choices",
     "cite",
     "guide",
+    "is_given_teacher",
     "load_recipe",
     "paper_names",
     "parse",

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from fewstep import guidance, pairs, predict, scalars, solvers, terms, times, training
+from fewstep import endpoints, guidance, pairs, points, predict, scalars, solvers, terms, times, training
 from fewstep.errors import RecipeError, nearest
 from fewstep.process import EDM, Linear, Process, TrigFlow
 from fewstep.recipes.read import Document
@@ -25,22 +25,29 @@ __all__ = ["Builder", "choices"]
 P = TypeVar("P")
 
 HOMES: dict[type, str] = {
+    endpoints.Endpoint: "fewstep.endpoints",
     guidance.Guidance: "fewstep.guidance",
-    pairs.Endpoint: "fewstep.pairs",
     pairs.Pairs: "fewstep.pairs",
-    pairs.Points: "fewstep.pairs",
     pairs.Which: "fewstep.pairs",
+    points.Points: "fewstep.points",
     predict.Prediction: "fewstep.predict",
     scalars.Anneal: "fewstep.scalars",
     solvers.Solver: "fewstep.solvers",
     terms.Bridge: "fewstep.terms",
     terms.GanLoss: "fewstep.terms",
+    terms.Guide: "fewstep.terms",
     terms.Metric: "fewstep.terms",
     terms.Normaliser: "fewstep.terms",
+    terms.Slope: "fewstep.terms",
+    terms.Space: "fewstep.terms",
+    terms.States: "fewstep.terms",
+    terms.Taming: "fewstep.terms",
+    terms.Target: "fewstep.terms",
     terms.Term: "fewstep.terms",
     terms.Weight: "fewstep.terms",
     times.Law: "fewstep.times",
     times.Schedule: "fewstep.times",
+    training.Coupling: "fewstep.training",
     training.Optimiser: "fewstep.training",
     training.Rollout: "fewstep.training",
     Sampler: "fewstep.sampling",
@@ -180,6 +187,11 @@ class Builder:
     def _plain(self, kind: Any, value: Any, path: str) -> Any:
         try:
             return TypeAdapter(kind).validate_python(value, strict=kind in (bool, str))
+        except PydanticSchemaGenerationError as error:
+            raise RecipeError(
+                f"{self.document.where(path)} is {value!r}; such a value is made while running and cannot be written in "
+                "a recipe. Leave it out."
+            ) from error
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             name = kind.__name__ if isinstance(kind, type) else str(kind)

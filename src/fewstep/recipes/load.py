@@ -7,7 +7,7 @@ from fewstep.recipes.build import Builder
 from fewstep.recipes.read import Document, read
 from fewstep.recipes.schema import Recipe
 
-__all__ = ["load_recipe", "parse"]
+__all__ = ["is_given_teacher", "load_recipe", "parse"]
 
 
 def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
@@ -16,6 +16,11 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     Raises ``RecipeError`` with path and line for everything that is unknown, missing or of the wrong kind.
     """
     return parse(read(name).with_settings(settings))
+
+
+def is_given_teacher(recipe: Recipe) -> bool:
+    """Say whether a teacher must be given: not where the recipe that it begins with makes one from data alone."""
+    return recipe.needs_teacher and not (recipe.begins and not is_given_teacher(load_recipe(recipe.begins)))
 
 
 def parse(document: Document) -> Recipe:
@@ -42,6 +47,10 @@ def _check(recipe: Recipe, document: Document) -> None:
             raise RecipeError(f"{document.where(f'learners.{name}')} needs 'from: teacher' or a 'network'.")
         if spec.from_ not in (None, "teacher"):
             raise RecipeError(f"{document.where(f'learners.{name}.from')} is {spec.from_!r}; accepted is 'teacher'.")
+    for name, frozen in recipe.frozen.items():
+        if frozen.from_ not in (None, "teacher", "origin"):
+            place = document.where(f"frozen.{name}.from")
+            raise RecipeError(f"{place} is {frozen.from_!r}; accepted are 'teacher' and 'origin'.")
     _check_teacher(recipe, document)
 
 

@@ -41,6 +41,8 @@ class Document:
         values: dict[str, Any] = _plain(self.values)
         lines = dict(self.lines)
         for setting in settings:
+            if setting.startswith("begins."):
+                continue  # for the recipe that is run first
             path, equals, text = setting.partition("=")
             if not equals:
                 raise RecipeError(f"--set {setting} has no '='; accepted is path=value, for example steps=500.")

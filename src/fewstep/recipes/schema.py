@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
+from fewstep.errors import RecipeError
 from fewstep.guidance import Guidance
 from fewstep.predict import Prediction
 from fewstep.process import Process
 from fewstep.sampling import Sampler
-from fewstep.solvers import Heun, Solver
+from fewstep.solvers import DDIM, Euler, Heun, Solver
 from fewstep.terms import Objective
 from fewstep.times import Schedule
 from fewstep.training import Ema, Optimiser, Rollout
@@ -22,6 +24,11 @@ class LearnerSpec:
 
     With ``from``, ``network`` may change settings of the teacher's.  ``heads`` names the part of the network that a
     critic's head reads.  ``after`` is the first batch of its turns; below 1 it is the share of all batches.
+    ``inputs`` are what the network is told beyond time and condition (``scale``: a drawn guidance scale); ``only``
+    are regular expressions for the names of the parameters that learn, all of them without.  ``adapter`` names the
+    parts of the network that get a cross-attention adapter, which takes a negative condition.  ``graft`` is a regular
+    expression for the names of weights that come from the model that was given first, where ``begins`` put another one
+    in the teacher's place.
     """
 
     objective: Objective
@@ -36,18 +43,37 @@ class LearnerSpec:
     accumulate: int = 1
     clip: float | None = None
     averages: Mapping[str, Ema] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    adapter: tuple[str, ...] = ()
+    graft: str | None = None
+
+    def updates(self, steps: int) -> int:
+        """Return how many turns it has in so many batches."""
+        after = int(self.after * steps if self.after < 1 else self.after)
+        return max(ceil((steps - after) / self.every), 0)
 
 
 @dataclass(frozen=True)
 class FrozenSpec:
-    """A frozen network: the teacher under guidance rules, the first one innermost."""
+    """A frozen network: the teacher under guidance rules, the first one innermost.
+
+    ``network`` changes settings of the teacher's, for example to leave out a part.  ``from`` is "teacher", or "origin":
+    the model that was given first, where ``begins`` put another one in the teacher's place.
+    """
 
     guidance: tuple[Guidance, ...] = ()
+    network: Mapping[str, Any] | None = None
+    from_: str | None = None
 
 
 @dataclass(frozen=True)
 class PairsSpec:
-    """Pairs of noise and teacher sample that are made before the training: ``count`` of them, ``shard`` a file."""
+    """Pairs of noise and teacher sample that are made before the training: ``count`` of them, ``shard`` a file.
+
+    ``path``: whether the states between are kept too, one at every time of the schedule.
+    Raises ``RecipeError`` for a path along which the solver cannot stop.
+    """
 
     schedule: Schedule
     count: int = 20_000
@@ -55,6 +81,15 @@ class PairsSpec:
     steps: int = 18
     shard: int = 2_500
     guidance: tuple[Guidance, ...] = ()
+    path: bool = False
+
+    def __post_init__(self) -> None:
+        if self.path and not isinstance(self.solver, DDIM | Euler | Heun):
+            raise RecipeError(
+                f"a path was asked for with the solver {self.solver}, whose steps remember the ones before, draw noise "
+                "or are unknown; accepted are ddim, euler and heun, whose steps can be taken one by one. Choose one of "
+                "them, or keep no path."
+            )
 
 
 @dataclass(frozen=True)
@@ -64,6 +99,11 @@ class Recipe:
     ``process`` and ``sigma_data`` are the teacher's unless given; without a teacher, ``sigma_data`` is measured.
     ``looks`` times the student is looked at, scored on ``judged`` samples, and saved; the best weights are the result.
     ``keep`` names the average of the student that is sampled, judged and saved ("" = the weights themselves).
+    ``family`` is the heading it is listed under.
+    ``begins`` names the recipe whose result is this one's teacher; it is run first, on the teacher that is given if it
+    needs one.
+    ``data`` is false for recipes that never look at an item of the data, only at their conditions.
+    ``tuned_on`` names the data sets that the numbers were made for: those that ``fewstep bench`` runs it on.
     """
 
     title: str
@@ -79,10 +119,20 @@ class Recipe:
     rollout: Rollout | None = None
     frozen: Mapping[str, FrozenSpec] = field(default_factory=dict)
     pairs: PairsSpec | None = None
+    family: str = "your own"
+    begins: str = ""
+    data: bool = True
+    tuned_on: tuple[str, ...] = ("digits",)
     looks: int = 20
     judged: int = 1024
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether a teacher must be given."""
+        """Whether there must be a teacher: one that is given, or the result of the recipe that it begins with."""
         return bool(self.frozen or self.pairs or any(spec.from_ for spec in self.learners.values()))
+
+    @property
+    def needs_origin(self) -> bool:
+        """Whether it takes anything from the model that was given first, beside its teacher."""
+        frozen = any(spec.from_ == "origin" for spec in self.frozen.values())
+        return frozen or any(spec.graft is not None for spec in self.learners.values())

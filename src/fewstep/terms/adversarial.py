@@ -10,7 +10,7 @@ from fewstep.times import Law, LogNormal
 from fewstep.turn import Turn
 from fewstep.types import Cost
 
-__all__ = ["Adversarial", "Discriminate", "GanLoss", "Hinge", "Softplus"]
+__all__ = ["Adversarial", "Discriminate", "GanLoss", "Hinge", "LeastSquares", "Softplus"]
 
 
 class GanLoss(ABC):
@@ -49,6 +49,19 @@ class Hinge(GanLoss):
     def critic(self, real: Cost, fake: Cost) -> Cost:
         """Return the two hinges."""
         return (1 + fake).clamp_min(0) + (1 - real).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class LeastSquares(GanLoss):
+    """``(1 - fake)^2`` against ``(1 - real)^2 + fake^2``.  Source: LSGAN, arXiv 1611.04076, eq. 9."""
+
+    def generator(self, fake: Cost) -> Cost:
+        """Return the squared distance to 1."""
+        return (1 - fake).square()
+
+    def critic(self, real: Cost, fake: Cost) -> Cost:
+        """Return the squared distances to 1 and to 0."""
+        return (1 - real).square() + fake.square()
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,33 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from fewstep.errors import RecipeError
-from fewstep.scalars import Progress, Scalar, scalar
+from fewstep.errors import RecipeError, nearest
+from fewstep.scalars import Balance, Progress, Scalar, scalar
 from fewstep.turn import Turn
 from fewstep.types import Cost
 
-__all__ = ["Objective", "Term"]
+__all__ = ["Asks", "Objective", "Term", "asked"]
+
+
+NOTHING: Mapping[str, Tensor] = {}
+
+
+@runtime_checkable
+class Asks(Protocol):
+    """A part of a term that may ask for networks."""
+
+    def networks(self) -> tuple[str, ...]:
+        """Return their names."""
+
+
+def asked(*parts: Asks) -> tuple[str, ...]:
+    """Return the names of the networks that the parts of a term ask for, each once."""
+    return tuple(dict.fromkeys(name for part in parts for name in part.networks()))
 
 
 class Term(ABC):
@@ -61,16 +79,31 @@ class Objective:
         pairs = zip(self.parts, self.items(), strict=True)
         return {name: term for (weight, _), (name, term) in pairs if scalar(weight, progress) != 0}
 
-    def total(self, costs: Mapping[str, Tensor], progress: Progress) -> Tensor:
-        """Return the weighted sum of the mean costs."""
-        weighted = [
-            scalar(weight, progress) * costs[name]
-            for (weight, _), (name, _) in zip(self.parts, self.items(), strict=True)
-            if name in costs
-        ]
+    def total(
+        self, costs: Mapping[str, Tensor], progress: Progress, parameters: Mapping[str, Tensor] = NOTHING
+    ) -> Tensor:
+        """Return the weighted sum of the mean costs; ``parameters`` by name are for weights that balance gradients."""
+        weighted: list[Tensor] = []
+        for (weight, _), (name, _) in zip(self.parts, self.items(), strict=True):
+            if name in costs:
+                ratio = _ratio(weight, weighted, costs[name], parameters) if isinstance(weight, Balance) else 1.0
+                weighted.append(scalar(weight, progress) * ratio * costs[name])
         if not weighted:
             raise RecipeError(
                 "an objective without terms, or whose terms all weigh 0 now; give it at least one that weighs "
                 "something, or let the learner wait ('after')."
             )
         return sum(weighted[1:], weighted[0])
+
+
+def _ratio(weight: Balance, before: list[Tensor], cost: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | float:
+    """Return how much longer the gradient of the first cost is than that of this one."""
+    if not before:
+        raise RecipeError("the first term of an objective cannot be balanced against itself; give it a number.")
+    if weight.layer not in parameters:
+        raise RecipeError(f"balance looks at the parameter {weight.layer!r}; {nearest(weight.layer, parameters)}")
+    first, own = (
+        torch.autograd.grad(value, parameters[weight.layer], retain_graph=True)[0].norm() for value in (before[0], cost)
+    )
+    ratio: Tensor = (first / own.clamp_min(1e-12)).clamp(weight.low, weight.high)
+    return ratio.detach()

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from fewstep.errors import RecipeError
 from fewstep.solvers import Heun, Solver
+from fewstep.terms.states import stored_state
+from fewstep.times import Schedule, between
 from fewstep.turn import Noised, Turn
 from fewstep.types import T, X
 
-__all__ = ["Bridge", "DataBridge", "TeacherBridge"]
+__all__ = ["Bridge", "DataBridge", "JumpBridge", "StoredBridge", "TeacherBridge"]
 
 
 class Bridge(ABC):
@@ -17,7 +20,7 @@ class Bridge(ABC):
 
     @abstractmethod
     def __call__(self, turn: Turn, noised: Noised, r: T) -> X:
-        """Return x at time r, (b, ...)."""
+        """Return x at time r, (b, ...); raise ``RecipeError`` where no teacher can follow what the learner is told."""
 
     def networks(self) -> tuple[str, ...]:
         """Return the names of the networks the bridge asks for."""
@@ -33,15 +36,17 @@ class DataBridge(Bridge):
 
     def __call__(self, turn: Turn, noised: Noised, r: T) -> X:
         """Return the same item with the same noise at the lower level."""
+        if turn.rule is not None:
+            raise RecipeError("guidance is drawn, but the data bridge has no teacher that follows it; use another.")
         return turn.process.noise(noised.x0, noised.z, r)
 
 
 @dataclass(frozen=True)
 class TeacherBridge(Bridge):
-    """``substeps`` steps of a solver along a frozen teacher, evenly spaced on the clock between t and r.
+    """``substeps`` steps of a solver along a frozen teacher, even in the logarithm of the noise level.
 
     With the ``Stochastic`` solver it is SCott's bridge (arXiv 2403.01505), with Heun that of consistency
-    distillation.  Source: arXiv 2303.01469, eq. 6.
+    distillation.  Guidance that is drawn goes on top of the teacher's own rules.  Source: arXiv 2303.01469, eq. 6.
     """
 
     teacher: str = "teacher"
@@ -55,6 +60,36 @@ class TeacherBridge(Bridge):
     @torch.no_grad()
     def __call__(self, turn: Turn, noised: Noised, r: T) -> X:
         """Return the teacher's x at time r."""
-        place = torch.linspace(0, 1, self.substeps + 1, dtype=r.dtype, device=r.device)[:, None]
-        times = torch.lerp(noised.t, r, place)
-        return self.solver(turn.denoiser(self.teacher), noised.x, times, turn.c, turn.draws)
+        times = between(turn.process, noised.t, r, self.substeps)
+        return self.solver(turn.guided(self.teacher), noised.x, times, turn.c, turn.draws)
+
+
+@dataclass(frozen=True)
+class JumpBridge(Bridge):
+    """One jump of the learner itself ("") or of one of its averages, without a graph: the student as its own solver.
+
+    Source: shortcut models, arXiv 2410.12557, section 3.2; with a snapshot of the student, progressive distillation.
+    """
+
+    network: str = ""
+
+    @torch.no_grad()
+    def __call__(self, turn: Turn, noised: Noised, r: T) -> X:
+        """Return the flow map's x at time r."""
+        return turn.flow_map(f"{turn.me}.{self.network}" if self.network else "")(noised.x, noised.t, r, turn.c)
+
+
+@dataclass(frozen=True)
+class StoredBridge(Bridge):
+    """Further along the stored trajectory of the teacher, however far: no teacher is asked.
+
+    Goes with the states ``stored_path`` of the same schedule.
+    """
+
+    schedule: Schedule
+
+    def __call__(self, turn: Turn, noised: Noised, r: T) -> X:
+        """Return the stored state at r."""
+        if turn.rule is not None:
+            raise RecipeError("guidance is drawn, but stored trajectories have one of their own; use another bridge.")
+        return stored_state(turn.batch, self.schedule, r)

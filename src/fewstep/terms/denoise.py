@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from fewstep.condition import drop
+from fewstep.couplings import Coupling, Independent
 from fewstep.terms.base import Term
 from fewstep.terms.metrics import L2, Metric
 from fewstep.terms.weights import EDMWeight, Weight
@@ -18,7 +19,8 @@ class Denoise(Term):
     """``E w(t) d(D(x_t, t, c), x0)``, on the data or on the student's samples.
 
     ``drop`` is the share of items whose condition is replaced by the empty one, so that guidance has an
-    unconditional branch.  Exact when the network is the posterior mean: no other network costs less under L2.
+    unconditional branch.  ``coupling`` says which noise belongs to which item: with stored pairs it is reflow.
+    Exact when the network is the posterior mean: no other network costs less under L2.
     Source: Karras et al. 2022, arXiv 2206.00364, eq. 2 and table 1.
     """
 
@@ -27,6 +29,7 @@ class Denoise(Term):
     weight: Weight = field(default_factory=EDMWeight)
     metric: Metric = field(default_factory=L2)
     drop: float = 0.0
+    coupling: Coupling = field(default_factory=Independent)
 
     SOURCE = "arXiv 2206.00364"
 
@@ -36,10 +39,10 @@ class Denoise(Term):
 
     def __call__(self, turn: Turn) -> Cost:
         """Return the weighted distance of each estimate to its clean item."""
-        noised = turn.noised(self.on, self.times, "denoise")
+        noised = turn.noised(self.on, self.times, "denoise", self.coupling)
         c = turn.c
         if self.drop > 0:
             c = drop(c, turn.draws.uniform(len(noised.t)) < self.drop)
         estimate = turn.denoiser()(noised.x, noised.t, c, turn.made_at(self.on))
         weight = self.weight(turn.process, noised.t, noised.t)
-        return weight.to(estimate.dtype) * self.metric(estimate, noised.x0)
+        return weight.to(estimate.dtype) * self.metric(estimate, noised.x0, turn.progress)

@@ -1,14 +1,26 @@
 """How much a time counts: ``weight(process, t, r) -> (b,)``; ``r`` is the neighbour where there is one."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from fewstep.process import Process
 from fewstep.types import T
 
-__all__ = ["EDMWeight", "Gap", "MinSNR", "One", "VelocityWeight", "Weight"]
+__all__ = [
+    "DataShare",
+    "EDMWeight",
+    "Gap",
+    "MinSNR",
+    "One",
+    "SNRPlusOne",
+    "SignalStep",
+    "TruncatedSNR",
+    "VelocityWeight",
+    "Weight",
+    "Within",
+]
 
 
 class Weight(ABC):
@@ -69,3 +81,57 @@ class Gap(Weight):
     def __call__(self, process: Process, t: T, r: T) -> T:
         """Return the inverse distance of the two times."""
         return (t - r) ** -self.power
+
+
+@dataclass(frozen=True)
+class SNRPlusOne(Weight):
+    """``alpha^2 / sigma^2 + 1``: the error of v, written on x0.  Source: arXiv 2403.06807, section 3.1."""
+
+    def __call__(self, process: Process, t: T, r: T) -> T:
+        """Return the signal-to-noise ratio plus one."""
+        return process.logsnr(t).exp() + 1
+
+
+@dataclass(frozen=True)
+class TruncatedSNR(Weight):
+    """``max(alpha^2 / sigma^2, 1)``.  Source: progressive distillation, arXiv 2202.00512, section 4."""
+
+    def __call__(self, process: Process, t: T, r: T) -> T:
+        """Return the signal-to-noise ratio, at least 1."""
+        return process.logsnr(t).exp().clamp_min(1)
+
+
+@dataclass(frozen=True)
+class SignalStep(Weight):
+    """``1 / (alpha_r (1 - e^(lambda_t - lambda_r)))^2`` with ``lambda = log(alpha / sigma)``.
+
+    The error of the step's estimate of the data, whatever the length of the step.
+    Source: BOOT, arXiv 2306.05544, eq. 9.
+    """
+
+    def __call__(self, process: Process, t: T, r: T) -> T:
+        """Return the inverse square of the share of the estimate in a step from t to r."""
+        share = 1 - ((process.logsnr(t) - process.logsnr(r)) / 2).exp()
+        return 1 / (process.alpha(r) * share).square().clamp_min(1e-12)
+
+
+@dataclass(frozen=True)
+class DataShare(Weight):
+    """``alpha``: on TrigFlow the ``cos t`` of continuous-time consistency.  Source: arXiv 2410.11081, section 4.1."""
+
+    def __call__(self, process: Process, t: T, r: T) -> T:
+        """Return the share of the data in x_t."""
+        return process.alpha(t)
+
+
+@dataclass(frozen=True)
+class Within(Weight):
+    """Another weight for times from ``low`` to ``high``, 0 elsewhere."""
+
+    low: float
+    high: float
+    inside: Weight = field(default_factory=One)
+
+    def __call__(self, process: Process, t: T, r: T) -> T:
+        """Return the inner weight where t lies within."""
+        return torch.where((t >= self.low) & (t <= self.high), self.inside(process, t, r), 0.0)

@@ -18,6 +18,7 @@ from fewstep.terms import Term
 from fewstep.testing.error import require
 from fewstep.training.rollouts import OneStep
 from fewstep.turn import Turn
+from fewstep.types import Cond
 
 __all__ = ["check_term", "small_views"]
 
@@ -39,10 +40,13 @@ def _network(seed: int) -> MLP:
         return MLP(features=2, width=16, depth=1).double()
 
 
-def check_term(term: Term, process: Process, me: str = "student", views: Mapping[str, Denoiser] | None = None) -> None:
+def check_term(
+    term: Term, process: Process, me: str = "student", views: Mapping[str, Denoiser] | None = None, c: Cond = None
+) -> None:
     """Raise ``ConformanceError`` unless the term is a cost per item that teaches the learner ``me``, and only it.
 
-    ``views`` are the networks by name, ``small_views`` by default; the batch holds points (b, 2) and stored noise.
+    ``views`` are the networks by name, ``small_views`` by default; the batch holds 16 points (16, 2), their
+    conditions ``c`` and stored noise.
     The term must find everything it needs among ``me``, its averages and what ``networks()`` names.
     """
     known = {**(small_views(process) if views is None else views)}
@@ -51,9 +55,9 @@ def check_term(term: Term, process: Process, me: str = "student", views: Mapping
     require(isinstance(hash(term), int), "a term is a frozen dataclass, so it has a hash")
     require(bool(term.SOURCE), "a term names its source")
     chosen = {name: known[name] for name in asked}
-    cost = term(_turn(chosen, me, process))
+    cost = term(_turn(chosen, me, process, c))
     require(cost.shape == (ITEMS,) and bool(cost.isfinite().all()), "one finite cost per item")
-    require(torch.equal(cost, term(_turn(chosen, me, process))), "the same draws give the same cost")
+    require(torch.equal(cost, term(_turn(chosen, me, process, c))), "the same draws give the same cost")
     _check_gradient(cost, chosen, me)
 
 
@@ -69,11 +73,11 @@ def _check_gradient(cost: Tensor, views: Mapping[str, Denoiser], me: str) -> Non
     require(all(bool(grad.isfinite().all()) for grad in grads), "the gradient is finite")
 
 
-def _turn(views: Mapping[str, Denoiser], me: str, process: Process) -> Turn:
+def _turn(views: Mapping[str, Denoiser], me: str, process: Process, c: Cond) -> Turn:
     for name, view in views.items():
         view.net.requires_grad_(name == me)
         view.net.zero_grad()
     generator = torch.Generator().manual_seed(3)
     x0, z = torch.randn(2, ITEMS, 2, generator=generator, dtype=torch.float64)
-    batch, draws = Batch(x0 * process.sigma_data, None, z), Draws(4, x0.device)
+    batch, draws = Batch(x0 * process.sigma_data, c, z), Draws(4, x0.device)
     return Turn(me, views, batch, draws, OneStep(process.t_max), Progress(1, 4))

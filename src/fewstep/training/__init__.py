@@ -3,24 +3,30 @@
 ``train`` is a generator: logging, looking, saving and stopping are the caller's own loop.
 """
 
+from fewstep.couplings import Annealed, Coupling, Independent, Stored
 from fewstep.training.average import Average, Ema
 from fewstep.training.checkpoint import checkpoints, load_weights, restore, save_training, save_weights, weights_bytes
 from fewstep.training.learner import Learner
 from fewstep.training.loop import Report, Training, train
 from fewstep.training.monitors import Collapse, Connected, Finite, Monitor, RunawayCritic, watch
 from fewstep.training.optimisers import Adam, AdamW, Optimiser, RAdam
-from fewstep.training.rollouts import BackwardSimulation, OneStep
+from fewstep.training.rollouts import BackwardSimulation, FromData, OneStep, Unrolled
+from fewstep.training.transport import Transport
 from fewstep.turn import Rollout, Turn
 
 __all__ = [
     "Adam",
     "AdamW",
+    "Annealed",
     "Average",
     "BackwardSimulation",
     "Collapse",
     "Connected",
+    "Coupling",
     "Ema",
     "Finite",
+    "FromData",
+    "Independent",
     "Learner",
     "Monitor",
     "OneStep",
@@ -29,8 +35,11 @@ __all__ = [
     "Report",
     "Rollout",
     "RunawayCritic",
+    "Stored",
     "Training",
+    "Transport",
     "Turn",
+    "Unrolled",
     "checkpoints",
     "load_weights",
     "restore",

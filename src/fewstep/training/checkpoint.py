@@ -103,7 +103,7 @@ def _load_learner(learner: Learner, folder: Path, name: str) -> None:
     for average, follower in learner.followers.items():
         load_weights(follower.net, folder / f"{name}.{average}.safetensors")
     entries: dict[int, dict[str, Tensor]] = {}
-    parameters = list(learner.bare.parameters())
+    parameters = list(learner.parameters.values())
     for key, value in _read(folder / f"{name}.optimiser.safetensors").items():
         index, field = key.split(".", 1)
         entries.setdefault(int(index), {})[field] = _laid_out(value, parameters[int(index)])

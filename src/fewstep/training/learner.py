@@ -1,14 +1,15 @@
 """A network that learns: its objective, its optimiser, its pace."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from accelerate import Accelerator
 from torch import nn
 
 from fewstep.denoiser import Denoiser
-from fewstep.errors import RecipeError
+from fewstep.errors import RecipeError, nearest
 from fewstep.scalars import Progress, scalar
 from fewstep.terms import Objective, Term
 from fewstep.training.average import Average, Ema
@@ -22,7 +23,8 @@ class Learner:
     """A network with its own objective, optimiser and turn.
 
     ``every``: one turn in so many steps, from step ``after`` on; ``accumulate``: pieces a batch is cut into;
-    ``clip``: largest gradient norm; ``averages``: moving averages by name, addressed as ``learner.average``.
+    ``clip``: largest gradient norm; ``averages``: moving averages by name, addressed as ``learner.average``;
+    ``only``: regular expressions, one of which must be found in the name of every parameter that learns.
     """
 
     view: Denoiser
@@ -33,6 +35,7 @@ class Learner:
     accumulate: int = 1
     clip: float = math.inf
     averages: Mapping[str, Ema] = field(default_factory=dict)
+    only: Sequence[str] = ()
     updates: int = 0
     total: int = 1
 
@@ -44,7 +47,8 @@ class Learner:
             )
         self.bare: nn.Module = self.view.net
         self.net: nn.Module = self.bare
-        self.optimizer = self.optimiser(self.bare.parameters())
+        self.parameters = _chosen(self.bare, self.only)
+        self.optimizer = self.optimiser(self.parameters.values())
         self.followers = {name: Average(self.bare, rule) for name, rule in self.averages.items()}
 
     @property
@@ -77,7 +81,7 @@ class Learner:
             self.bare.train(yes)
             for follower in self.followers.values():
                 follower.net.train(yes)
-        for parameter in self.bare.parameters():
+        for parameter in self.parameters.values():
             parameter.requires_grad_(yes)
 
     def update(self) -> None:
@@ -95,3 +99,12 @@ class Learner:
         """Drop the gradients of a turn that cannot be used; the turn still counts."""
         self.optimizer.zero_grad()
         self.updates += 1
+
+
+def _chosen(net: nn.Module, only: Sequence[str]) -> dict[str, nn.Parameter]:
+    """Return the parameters that learn, by name; the others stay as they are."""
+    everything = dict(net.requires_grad_(False).named_parameters())
+    chosen = {name: p for name, p in everything.items() if not only or any(re.search(each, name) for each in only)}
+    if not chosen:
+        raise RecipeError(f"no parameter of the network matches {list(only)}; {nearest(only[0], everything)}")
+    return chosen

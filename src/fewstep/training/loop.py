@@ -117,10 +117,11 @@ def _take_turn(training: Training, name: str, batch: Batch, accelerator: Acceler
                     costs = {term: cost(turn).mean() for term, cost in terms.items()}
                 if training.probing(name) and i == 0:
                     gradients = _gradients(learner, costs)
-                accelerator.backward(learner.terms.total(costs, learner.progress) / len(pieces))
+                total = learner.terms.total(costs, learner.progress, learner.parameters)
+                accelerator.backward(total / len(pieces))
             for term, cost in costs.items():
                 sums[term] = sums.get(term, 0.0) + cost.detach() / len(pieces)
-    norm = torch.as_tensor(accelerator.clip_grad_norm_(learner.bare.parameters(), learner.clip)).detach()
+    norm = torch.as_tensor(accelerator.clip_grad_norm_(learner.parameters.values(), learner.clip)).detach()
     if norm.isfinite():
         learner.update()
     else:
@@ -152,7 +153,7 @@ def _turn(training: Training, name: str, views: Mapping[str, Denoises], piece: B
 
 def _gradients(learner: Learner, costs: Mapping[str, Tensor]) -> dict[str, float | None]:
     """Return the norm of the gradient of each term, None where no path leads to the parameters."""
-    parameters, norms = list(learner.bare.parameters()), dict[str, float | None]()
+    parameters, norms = list(learner.parameters.values()), dict[str, float | None]()
     for term, cost in costs.items():
         norms[term] = None
         if cost.requires_grad:

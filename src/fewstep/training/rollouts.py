@@ -6,11 +6,12 @@ import torch
 
 from fewstep.draws import Draws
 from fewstep.flowmap import FlowMap
-from fewstep.times import Schedule
+from fewstep.sampling import few_step
+from fewstep.times import Law, Schedule
 from fewstep.turn import Rolled, Rollout
 from fewstep.types import Cond, X
 
-__all__ = ["BackwardSimulation", "OneStep"]
+__all__ = ["BackwardSimulation", "FromData", "OneStep", "Unrolled"]
 
 
 def _everywhere(time: float | torch.Tensor, like: X) -> torch.Tensor:
@@ -55,3 +56,37 @@ class BackwardSimulation(Rollout):
             t = _everywhere(times[i + 1], like)
             x = student.process.noise(x0, draws.normal(like), t)
         return Rolled(student(x, t, end, c), t)
+
+
+@dataclass(frozen=True)
+class FromData(Rollout):
+    """Noise the data to a time of ``times``, then one jump to 0: what the consistency papers show their critics.
+
+    Source: CTM, arXiv 2310.02279, section 4.2 (there at the times of the consistency cost).
+    """
+
+    times: Law
+
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> Rolled:
+        """Return one estimate per item of ``like``, which are the data."""
+        t = self.times.times(student.process, draws.uniform(len(like)))
+        x = student.process.noise(like, draws.normal(like), t)
+        return Rolled(student(x, t, torch.zeros_like(t), c), t)
+
+
+@dataclass(frozen=True)
+class Unrolled(Rollout):
+    """All ``steps`` jumps of the deterministic sampler, every one of them inside the graph.
+
+    Source: PeriodWave-Turbo, arXiv 2408.08019, section 3.1 (a fixed-step generator, fine-tuned as a whole).
+    """
+
+    schedule: Schedule
+    steps: int = 4
+
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> Rolled:
+        """Return one sample per item of ``like``; its time is that of the last call."""
+        times = self.schedule.steps(self.steps).to(like.device)
+        start = _everywhere(times[0], like)
+        x = student.process.noise(torch.zeros_like(like), draws.normal(like), start)
+        return Rolled(few_step(student, x, times, c, gamma=0.0), _everywhere(times[-2], like))

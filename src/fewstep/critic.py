@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewstep.denoiser import Denoiser
 from fewstep.types import Cond, Cost, T, X
@@ -27,6 +27,11 @@ class Critic:
     """
 
     denoiser: Denoiser
+
+    @property
+    def net(self) -> nn.Module:
+        """The network with heads."""
+        return self.denoiser.net
 
     def __call__(self, x: X, t: T, c: Cond = None) -> Cost:
         """Return one logit per item, the mean over the heads."""

@@ -15,6 +15,8 @@ from fewstep.types import T
 
 __all__ = ["Beneath", "Endpoint", "OnGrid", "Opposite", "Origin", "Segments"]
 
+ROUNDING = 1e-9  # a time of one grid that is a time of another is off by as little as this
+
 
 class Endpoint(ABC):
     """A rule for s; ``reach`` says in a word where a student that learned with it can jump to."""
@@ -54,7 +56,7 @@ class Segments(Endpoint):
     def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
         """Return the largest edge below t, or r where that edge lies above r."""
         rising = _down_to_0(self.schedule, self.points.at(progress)).flip(0).to(t)
-        below = rising[(torch.searchsorted(rising, t) - 1).clamp_min(0)]
+        below = rising[(torch.searchsorted(rising, t * (1 - ROUNDING)) - 1).clamp_min(0)]
         return torch.minimum(below, r)
 
 
@@ -74,7 +76,7 @@ class OnGrid(Endpoint):
     def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
         """Return one of the points from 0 up to r."""
         rising = _down_to_0(self.schedule, self.points.at(progress)).flip(0).to(t)
-        allowed = torch.searchsorted(rising, r, right=True)
+        allowed = torch.searchsorted(rising, r * (1 + ROUNDING), right=True)
         index = (u / self.share * allowed).long().clamp_max(len(rising) - 1)
         return torch.where(u < self.share, torch.minimum(rising[index], r), r)
 

@@ -13,6 +13,11 @@ __all__ = ["Doubling", "Even", "Exponential", "Halving", "Points", "SquareRoot"]
 class Points(ABC):
     """A discretisation curriculum: how many grid points there are at this stage of the training."""
 
+    @property
+    def stages(self) -> int:
+        """How many different numbers there are; a training has at least as many updates."""
+        return 1
+
     @abstractmethod
     def at(self, progress: Progress) -> int:
         """Return the number of points, at least 2."""
@@ -39,6 +44,11 @@ class SquareRoot(Points):
     first: int = 2
     last: int = 150
 
+    @property
+    def stages(self) -> int:
+        """One for each number of intervals, from ``first - 1`` on."""
+        return self.last - max(self.first - 1, 1) + 1
+
     def at(self, progress: Progress) -> int:
         """Return ``n + 1``."""
         square = progress.fraction * ((self.last + 1) ** 2 - self.first**2) + self.first**2
@@ -55,10 +65,14 @@ class Doubling(Points):
     first: int = 10
     last: int = 1280
 
+    @property
+    def stages(self) -> int:
+        """One more than there are doublings."""
+        return int(math.log2(self.last // self.first)) + 1
+
     def at(self, progress: Progress) -> int:
         """Return the number of points of this stage."""
-        stages = int(math.log2(self.last // self.first)) + 1
-        length = max(progress.total // stages, 1)
+        length = max(progress.total // self.stages, 1)
         return int(min(self.first * 2 ** min(progress.update // length, 62), self.last)) + 1
 
 
@@ -97,6 +111,11 @@ class Halving(Points):
                 f"{self.first} intervals cannot be halved {self.rounds - 1} times; accepted are multiples of "
                 f"{2 ** (self.rounds - 1)}, or fewer rounds."
             )
+
+    @property
+    def stages(self) -> int:
+        """One for each round."""
+        return self.rounds
 
     def at(self, progress: Progress) -> int:
         """Return the number of points of this round."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -88,13 +88,13 @@ class Sampler(ABC):
     def fresh(self, steps: int) -> int:
         """Return k, how many batches of fresh noise ``path`` wants."""
 
-    def takes_negative(self, view: Denoiser) -> bool:
+    def takes_negative(self, view: Denoises) -> bool:
         """Say whether a negative condition makes a difference: to the network, or to a rule on top of it."""
-        return view.takes("negative") or any(rule.against(None) is not rule for rule in self.guidance)
+        return _takes(view, "negative") or any(rule.against(None) is not rule for rule in self.guidance)
 
     @torch.no_grad()
     def sample(
-        self, view: Denoiser, seeds: Sequence[int], shape: Sequence[int], c: Cond, steps: int, negative: Cond = None
+        self, view: Denoises, seeds: Sequence[int], shape: Sequence[int], c: Cond, steps: int, negative: Cond = None
     ) -> X:
         """Sample one item of ``shape`` per seed, on the device of ``c`` or else the CPU.
 
@@ -107,14 +107,27 @@ class Sampler(ABC):
         told, rules = dict[str, Tensor](), self.guidance
         if self.scale is not None:
             told["scale"] = torch.full((len(seeds),), self.scale, dtype=torch.float64, device=device)
-        if negative is not None and view.takes("negative"):
+        if negative is not None and _takes(view, "negative"):
             told["negative"] = negative
         elif negative is not None:
             rules = tuple(rule.against(negative) for rule in rules)
-        denoiser: Denoises = view.told(told) if told else view
+        denoiser = _told(view, told)
         for rule in rules:
             denoiser = rule(denoiser)
         return self.path(denoiser, noise[0] * view.process.sigma(start).to(noise.dtype), steps, c, noise[1:])
+
+
+def _takes(view: Denoises, name: str) -> bool:
+    """Say whether this is the view of a network that has an argument of that name."""
+    return isinstance(view, Denoiser) and view.takes(name)
+
+
+def _told(view: Denoises, told: Mapping[str, Tensor]) -> Denoises:
+    if not told:
+        return view
+    if not isinstance(view, Denoiser):
+        raise RecipeError(f"only the view of a network can be told of {sorted(told)}; leave 'scale' out.")
+    return view.told(told)
 
 
 @dataclass(frozen=True)

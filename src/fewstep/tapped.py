@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from fewstep.critic import Critic
 from fewstep.denoiser import Denoiser
 from fewstep.errors import RecipeError, nearest
 from fewstep.types import Cond, T, X
@@ -45,8 +46,8 @@ def changing(net: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor | N
             handle.remove()
 
 
-def tapped(view: Denoiser, taps: Sequence[str], x: X, t: T, c: Cond = None) -> list[Tensor]:
-    """Return what the submodules say while the view estimates the data of (x, t, c)."""
+def tapped(view: Denoiser | Critic, taps: Sequence[str], x: X, t: T, c: Cond = None) -> list[Tensor]:
+    """Return what the submodules say while the view estimates the data of (x, t, c), or judges it."""
     with listening(view.net, taps) as heard:
         view(x, t, c)
     return heard

@@ -47,3 +47,10 @@ def test_teacher_can_be_sampled(fewstep, teacher, tmp_path):
     answer = fewstep("sample", teacher, "--out", tmp_path / "t.png")
     assert "18 (35 network calls per image)" in answer.out
     assert (tmp_path / "t.png").exists()
+
+
+def test_a_negative_class_that_nothing_takes_is_refused(fewstep, student, tmp_path):
+    answer = fewstep("sample", student, "--negative", 8, "--out", tmp_path / "a.png")
+    assert answer.code != 0
+    assert "a negative condition was given, but nothing here takes one" in " ".join(answer.err.split())
+    assert not (tmp_path / "a.png").exists()

@@ -86,7 +86,7 @@ def test_second_time_reaches_the_network():
     path = Path()
     torch.manual_seed(0)
     net = MLP(2, width=16, depth=1, second_time=True)
-    torch.nn.init.normal_(net.until.layers[2].weight)
+    torch.nn.init.normal_(net.context.until.layers[2].weight)
     view, (x, t) = Denoiser(net, path, EDM(), second_time=True), noised(path)
     x = x.float()
     assert torch.equal(view(x, t), view(x, t, None, t))

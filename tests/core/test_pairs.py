@@ -1,4 +1,4 @@
-"""Pairs of times, curricula and endpoints against the figures of the papers."""
+"""Pairs of times and their curricula against the figures of the papers."""
 
 import math
 from itertools import pairwise
@@ -6,10 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from fewstep.pairs import Below, Cells, Doubling, Even, Flat, LogNormalCells, Origin, Ratio, Segment, SquareRoot
+from fewstep.endpoints import Opposite, Segments
+from fewstep.errors import RecipeError
+from fewstep.pairs import Cells, Dyadic, Flat, Leaps, LogNormalCells, Midpoints, Moment, Ratio, ToData
+from fewstep.points import Doubling, Even, Exponential, Halving, SquareRoot
 from fewstep.process import EDM
 from fewstep.scalars import Progress
-from fewstep.times import Explicit, Karras, LogNormal, Uniform
+from fewstep.times import Explicit, Karras, LogNormal, Trailing, Uniform, grid
 
 MIDDLES = (torch.arange(200000, dtype=torch.float64) + 0.5) / 200000
 
@@ -34,6 +37,29 @@ def test_square_root_is_the_schedule_of_consistency_training():
     """s0 = 2 and s1 = 150 give 2, 76, 107 and 151 points at the start, quarters and end."""
     at = [SquareRoot(2, 150).at(Progress(update, 100)) for update in (0, 25, 50, 100)]
     assert at == [2, 76, 107, 151]
+
+
+def test_exponential_is_the_curriculum_of_multistep_consistency():
+    """exp(ln 64 + f / 0.5 (ln 1280 - ln 64)) teacher steps over the first half, always a multiple of the segments."""
+    for segments in (1, 2, 4, 8, 16):
+        rule = Exponential(64, 1280, segments)
+        at = [rule.at(Progress(update, 200)) - 1 for update in range(201)]
+        assert all(cells % segments == 0 for cells in at)
+        assert at == sorted(at)
+        assert (at[0], at[100], at[200]) == (64, 1280, 1280)
+        assert abs(at[50] - math.sqrt(64 * 1280)) <= segments / 2 + 0.5
+
+
+def test_halving_halves_the_steps_in_equal_rounds():
+    at = [Halving(8, 4).at(Progress(update, 12)) - 1 for update in range(13)]
+    assert at == [8] * 3 + [4] * 3 + [2] * 3 + [1] * 4
+    with pytest.raises(RecipeError, match="12 intervals cannot be halved 3 times; accepted are multiples of 8"):
+        Halving(12, 4)
+
+
+@pytest.mark.parametrize("rule", [Even(), SquareRoot(2, 40), Doubling(), Halving()], ids=str)
+def test_a_curriculum_has_as_many_numbers_as_it_says(rule):
+    assert len({rule.at(Progress(update, 4000)) for update in range(4001)}) == rule.stages
 
 
 def test_even_is_constant():
@@ -128,29 +154,79 @@ def test_ect_stages_rise_at_even_distances_and_stop():
     assert stages == [min(update // 10, 7) for update in range(0, 81)]
 
 
-def test_origin_is_0():
-    assert Origin().draw(column(3.0, 1.0), column(2.0, 0.5), column(0.3, 0.7)).tolist() == [0, 0]
+PAIRS = [Cells(Karras(), Even(18)), Ratio(), Leaps(Karras(), 17), Midpoints(Karras(), Even(5)), Dyadic(80.0)]
 
 
-def test_segment_is_the_start_of_the_segment_of_t():
-    t, r = column(80.0, 10.5, 10.0, 1.5, 0.5), column(79.0, 10.1, 9.0, 1.2, 0.4)
-    assert Segment((10.0, 1.0)).draw(t, r, t).tolist() == [10, 10, 1, 1, 0]
-
-
-def test_segment_never_lies_above_r():
-    assert Segment((10.0, 1.0)).draw(column(10.5, 1.1), column(9.0, 1.0), column(0.5, 0.5)).tolist() == [9, 1]
-
-
-def test_below_is_uniform_up_to_r():
-    r = torch.full_like(MIDDLES, 3.0)
-    s = Below().draw(r + 1, r, MIDDLES)
-    assert (s <= r).all()
-    assert s.mean().item() == pytest.approx(1.5)
-    assert s.std().item() == pytest.approx(3 / math.sqrt(12), rel=1e-4)
-
-
-@pytest.mark.parametrize("pairs", [Cells(Karras(), Even(18)), Ratio()], ids=["cells", "ratio"])
+@pytest.mark.parametrize("pairs", PAIRS, ids=lambda each: type(each).__name__)
 def test_no_pair_lies_below_the_lowest_time(pairs):
     t, r = pairs.draw(EDM(), MIDDLES, Progress())
     assert (r < t).all()
     assert (r >= pairs.lowest * (1 - 1e-12)).all()
+
+
+def test_leaps_have_the_published_lengths_and_places():
+    """CTM: n cells with p(n) ~ n up to most, then t anywhere that n cells below still lie on the grid, all alike."""
+    grid, most = Karras().points(9), 5
+    t, r = Leaps(Karras(), most, Even(9)).draw(EDM(), MIDDLES, Progress())
+    places = [torch.searchsorted(grid.flip(0), time) for time in (t, r)]
+    assert all(torch.equal(grid.flip(0)[place], time) for place, time in zip(places, (t, r), strict=True))
+    leap = places[0] - places[1]
+    for n in range(1, most + 1):
+        chosen = leap == n
+        assert chosen.double().mean().item() == pytest.approx(n / 15, abs=1e-5)
+        found, counts = places[0][chosen].unique(return_counts=True)
+        assert found.tolist() == list(range(n, 9))
+        assert (counts.double() / chosen.sum() * (9 - n)).tolist() == pytest.approx([1] * (9 - n), abs=1e-3)
+
+
+def test_leaps_are_no_longer_than_the_grid_and_follow_the_power():
+    t, r = Leaps(Karras(), 17, Even(4), power=0.0).draw(EDM(), MIDDLES, Progress())
+    leap = torch.searchsorted(Karras().points(4).flip(0), t) - torch.searchsorted(Karras().points(4).flip(0), r)
+    assert leap.unique(return_counts=True)[1].double().div(len(t)).tolist() == pytest.approx([1 / 3] * 3, abs=1e-5)
+    t, r = Leaps(Karras(), 17, Even(18)).draw(EDM(), column(1e-12, 1 - 1e-12), Progress())
+    assert torch.equal(t, Karras().points(18)[:1].expand(2))
+    assert r.tolist() == pytest.approx([Karras().points(18)[1].item(), 0.002])
+
+
+@pytest.mark.parametrize("first", [8, 12, 24, 1000])
+@pytest.mark.parametrize("schedule", [Trailing(1.0), Trailing(80.0, 7.0), Uniform(0.0, 1000.0), Karras()], ids=str)
+def test_midpoints_halve_the_cell_whose_other_end_is_the_segments(schedule, first: int):
+    """In every round: t and s are neighbours on the student's grid, r is a point of the grid of its teacher."""
+    rule = Halving(first, 3)
+    for update in range(3):
+        now, cells = Progress(update, 3), first // 2**update
+        t, r = Midpoints(schedule, rule).draw(EDM(), MIDDLES[::20], now)
+        s = Segments(schedule, rule).draw(EDM(), t, r, MIDDLES[::20], now)
+        fine = grid(schedule, 2 * cells)
+        fine[-1] = 0
+        place = 2 * (MIDDLES[::20] * cells).long()
+        assert torch.allclose(t, fine[place], rtol=1e-12)
+        assert torch.allclose(r, fine[place + 1], rtol=1e-12)
+        assert torch.allclose(s, fine[place + 2], rtol=1e-12)
+
+
+def test_dyadic_steps_meet_in_their_middle():
+    """Shortcut models: sizes 1, 1/2, ..., alike, t any multiple of the size; s as far below r as t is above."""
+    pairs = Dyadic(1.0, most=8)
+    t, r = pairs.draw(EDM(), MIDDLES, Progress())
+    size = 2 * (t - r)
+    s = Opposite().draw(EDM(), t, r, MIDDLES, Progress())
+    assert torch.equal(t - r, r - s)
+    assert size.unique(return_counts=True)[0].tolist() == [1 / 8, 1 / 4, 1 / 2, 1]
+    assert size.unique(return_counts=True)[1].tolist() == [len(MIDDLES) / 4] * 4
+    for length in (1, 2, 4, 8):
+        chosen = size == 1 / length
+        assert t[chosen].unique().tolist() == [i / length for i in range(1, length + 1)]
+    assert s.min() == 0
+
+
+def test_moment_is_one_time_and_a_share_of_it():
+    t, r = Moment(1.5, 0.8).draw(EDM(), MIDDLES[:3], Progress())
+    assert t.tolist() == [1.5] * 3
+    assert r.tolist() == pytest.approx([1.2] * 3)
+
+
+def test_to_data_goes_all_the_way():
+    t, r = ToData(LogNormal()).draw(EDM(), MIDDLES, Progress())
+    assert torch.equal(t, LogNormal().times(EDM(), MIDDLES))
+    assert r.abs().max() == 0

@@ -1,5 +1,7 @@
 """Few-step sampling keeps every marginal, and every item depends on its own seed only."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from fewstep.denoiser import Denoiser
 from fewstep.draws import item_noise
 from fewstep.errors import RecipeError
 from fewstep.flowmap import FlowMap
+from fewstep.guidance import CFG, Interval
 from fewstep.networks import MLP
 from fewstep.predict import V
 from fewstep.process import EDM
@@ -158,3 +161,58 @@ def test_default_steps_are_the_first_it_is_made_for():
 
 def test_deterministic_sampler_wants_no_fresh_noise():
     assert [FewStep(Karras(), gamma=gamma).fresh(4) for gamma in (0.0, 0.5, 1.0)] == [0, 3, 3]
+
+
+CLASSES = Classes(EDM(), torch.linspace(-1, 1, 4)[:, None].expand(4, 2), STD)
+
+
+@pytest.mark.parametrize(("rules", "passes"), [((), 1), ((CFG(1.0),), 1), ((CFG(3.0),), 2)], ids=str)
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("kind", [FewStep, ManyStep])
+def test_guidance_is_among_the_calls(kind, steps, rules, passes):
+    """Quality is stated per call of the network, and guidance doubles them."""
+    sampler, counted = kind(Karras(), guidance=rules), Counted(CLASSES)
+    sampler.sample(counted, [1, 2], (2,), torch.tensor([0, 1]), steps)
+    assert counted.calls == sampler.calls(steps) == passes * kind(Karras()).calls(steps)
+    assert sampler.jumps(steps) == kind(Karras()).calls(steps)
+
+
+@pytest.mark.parametrize("sampler", [FewStep(Karras(), gamma=0.3), ManyStep(Karras())], ids=str)
+def test_guidance_1_is_the_conditional_branch_and_0_the_unconditional_one(sampler):
+    c = torch.tensor([0, 1, 2])
+
+    def ends(c, *rules):
+        return replace(sampler, guidance=rules).sample(CLASSES, [1, 2, 3], (2,), c, 4)
+
+    assert torch.equal(ends(c, CFG(1.0)), ends(c))
+    assert torch.allclose(ends(c, CFG(0.0)), ends(None), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(ends(c, CFG(2.0)), ends(c), atol=1e-2)
+    guided = Gaussian(EDM(), CLASSES.means[-1] + 2 * (CLASSES.means[c] - CLASSES.means[-1]), STD)
+    assert torch.allclose(ends(c, CFG(2.0)), sampler.sample(guided, [1, 2, 3], (2,), c, 4), rtol=1e-5, atol=1e-5)
+
+
+def test_rules_are_stacked_in_their_order():
+    sampler = FewStep(Karras(), guidance=(CFG(3.0), Interval(1e3, 1e4)))
+    c = torch.tensor([0, 1])
+    assert torch.equal(
+        sampler.sample(CLASSES, [1, 2], (2,), c, 2), FewStep(Karras()).sample(CLASSES, [1, 2], (2,), c, 2)
+    )
+
+
+@pytest.mark.parametrize("sampler", [FewStep(Karras(), scale=2.5), ManyStep(Karras(), scale=2.5)], ids=str)
+def test_scale_is_told_the_network_at_every_call(sampler):
+    torch.manual_seed(0)
+    net = MLP(2, width=16, depth=1, scale=True)
+    torch.nn.init.normal_(net.context.scale.layers[2].weight)
+    view = Denoiser(net, EDM())
+    told = view.told({"scale": torch.full((3,), 2.5, dtype=torch.float64)})
+    seeds, silent = [1, 2, 3], replace(sampler, scale=None)
+    assert torch.equal(sampler.sample(view, seeds, (2,), None, 2), silent.sample(told, seeds, (2,), None, 2))
+    assert not torch.equal(sampler.sample(view, seeds, (2,), None, 2), silent.sample(view, seeds, (2,), None, 2))
+
+
+def test_scale_for_a_network_that_takes_none_is_refused():
+    with pytest.raises(RecipeError, match="build it with scale: true"):
+        FewStep(Karras(), scale=2.0).sample(Denoiser(MLP(2, width=16), EDM()), [1], (2,), None, 1)
+    with pytest.raises(RecipeError, match="only the view of a network can be told"):
+        FewStep(Karras(), scale=2.0).sample(CLASSES, [1], (2,), None, 1)

@@ -26,10 +26,6 @@ from fewstep.times import Explicit, Karras
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PLANNED = {  # recipes that choose.yaml may name before they are written; only shrinks
-    *("ct", "lcm", "ctm", "tcd", "scott", "shortcut", "meanflow", "ayf", "sct", "scd", "boot"),
-    *("reflow", "instaflow", "slimflow", "comospeech", "soundctm", "periodwave-turbo"),
-}
 
 
 @dataclass
@@ -314,7 +310,7 @@ def test_recipes_that_a_document_names_exist(path):
 def test_advice_names_recipes_that_exist_or_are_planned():
     advice = read_advice(DOCS / "choose.yaml")
     assert len(advice) == 9
-    assert {name for one in advice for name in one.recipes} - set(paper_names()) - PLANNED == set()
+    assert {name for one in advice for name in one.recipes} - set(paper_names()) == set()
 
 
 def test_advice_in_order_of_a_measured_distance():

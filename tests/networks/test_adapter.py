@@ -148,7 +148,9 @@ def test_unknown_tap_is_an_error_with_the_nearest_name():
 
 def test_words_build_the_network_inside_too():
     inside = {"unet": {"channels": 1, "classes": 4, "widths": [8]}}
-    words = {"adapted": {"body": {"secondtime": {"body": inside, "channels": 1}}, "taps": {"body.middle": 8}, "classes": 4}}
+    words = {
+        "adapted": {"body": {"secondtime": {"body": inside, "channels": 1}}, "taps": {"body.middle": 8}, "classes": 4}
+    }
     net = build_network(words)
     assert isinstance(net.body.body, UNet)
     assert described(words)

@@ -89,9 +89,9 @@ def test_second_time_starts_silent_and_can_learn_to_speak(name: str):
     net, (x, label, c) = awake(seeded(build)), inputs(shape)
     wider = seeded(build, second_time=True)
     missing = wider.load_state_dict(net.state_dict(), strict=False).missing_keys
-    assert all(key.startswith("until") for key in missing)
+    assert all(key.startswith("context.until") for key in missing)
     assert torch.equal(wider(x, label, c, label - 1), net(x, label, c))
-    awake(wider.until)
+    awake(wider.context.until)
     assert not torch.allclose(wider(x, label, c, label - 1), wider(x, label, c, label - 2))
 
 

@@ -8,7 +8,7 @@ import torch
 from fewstep.batch import Batch
 from fewstep.errors import RecipeError
 from fewstep.process import EDM
-from fewstep.scalars import Cosine, Piecewise, Progress
+from fewstep.scalars import Balance, Cosine, Piecewise, Progress
 from fewstep.terms import Adversarial, Denoise, DistributionMatching, Objective, Plain, Term
 from fewstep.testing import Counted, Gaussian, Given, small_views
 from fewstep.times import LogNormal
@@ -76,6 +76,57 @@ def test_weight_0_gives_no_gradient_and_a_weight_multiplies_it():
 def test_objective_without_terms_is_refused():
     with pytest.raises(RecipeError, match="at least one"):
         Objective(()).total({}, Progress())
+
+
+# --- weights that balance
+
+
+def gradients(weight, factor: float = 1.0) -> tuple[float, float]:
+    """Return the gradient norms of both weighted parts at a layer, for costs whose own are 4 and ``factor``."""
+    leaf = torch.tensor([3.0, 4.0], requires_grad=True)
+    first, second = 0.8 * leaf.square().sum() / 2, factor * leaf.square().sum() / 10
+    objective = Always(1.0) + weight * Other(1.0)
+    costs = {"Always": first, "Other": second}
+    whole = objective.total(costs, Progress(), {"last.weight": leaf})
+    alone = torch.autograd.grad(first, leaf, retain_graph=True)[0]
+    return alone.norm().item(), (torch.autograd.grad(whole, leaf)[0] - alone).norm().item()
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 50.0])
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_balance_makes_the_gradients_equal_times_its_factor(size: float, factor: float):
+    """CTM: whatever the scale of a cost, its pull at the last layer is that of the first one, times a number."""
+    first, second = gradients(Balance("last.weight", factor), size)
+    assert first == pytest.approx(4)
+    assert second == pytest.approx(factor * first, rel=1e-5)
+
+
+def test_balance_is_held_between_its_ends():
+    own = 5 / 5  # of the second cost, unweighted
+    assert gradients(Balance("last.weight", high=2.0))[1] == pytest.approx(2 * own)
+    assert gradients(Balance("last.weight", low=8.0, high=10.0))[1] == pytest.approx(8 * own)
+
+
+def test_balance_passes_no_gradient_through_the_ratio():
+    leaf = torch.tensor([2.0], requires_grad=True)
+    objective = Always(1.0) + Balance("w") * Other(1.0)
+    whole = objective.total({"Always": leaf.pow(3).sum(), "Other": leaf.square().sum()}, Progress(), {"w": leaf})
+    assert torch.autograd.grad(whole, leaf)[0].item() == pytest.approx(12 + 3 * 4)  # 12 + (12 / 4) 4
+
+
+def test_factor_of_a_balance_may_be_a_schedule_and_0_is_off():
+    objective = Always(1.0) + Balance("w", Piecewise(((0.0, 0.0), (0.5, 0.0), (0.5, 2.0)))) * Other(1.0)
+    assert list(objective.active(Progress(1, 10))) == ["Always"]
+    assert list(objective.active(Progress(6, 10))) == ["Always", "Other"]
+
+
+def test_balance_refuses_what_it_cannot_measure():
+    leaf = torch.tensor([2.0], requires_grad=True)
+    with pytest.raises(RecipeError, match="first term of an objective cannot be balanced against itself"):
+        (Balance("w") * Always(1.0)).total({"Always": leaf.sum()}, Progress(), {"w": leaf})
+    costs = {"Always": leaf.sum(), "Other": leaf.sum()}
+    with pytest.raises(RecipeError, match=r"looks at the parameter 'last.wieght'; did you mean 'last.weight'"):
+        (Always(1.0) + Balance("last.wieght") * Other(1.0)).total(costs, Progress(), {"last.weight": leaf})
 
 
 # --- turns

@@ -164,5 +164,5 @@ def test_guided_network_cannot_be_a_critic():
     turn = Turn(
         "student", {**nets, "fake_score": CFG(2.0)(nets["teacher"])}, Batch(column(0.0)[:, None]), Given(), OneStep(2.0)
     )
-    with pytest.raises(RecipeError, match="critic must be a plain one"):
+    with pytest.raises(RecipeError, match="guided network, where a bare one is needed: as a critic"):
         turn.critic("fake_score")

@@ -7,10 +7,13 @@ import torch
 
 from fewstep import terms
 from fewstep.batch import Batch
-from fewstep.denoiser import Denoiser
+from fewstep.couplings import Annealed, Stored
+from fewstep.denoiser import Denoiser, Denoises
 from fewstep.draws import Draws
 from fewstep.errors import RecipeError
-from fewstep.pairs import Below, Cells, Doubling, Even, LogNormalCells, Origin, Ratio, Segment
+from fewstep.endpoints import Beneath, OnGrid, Opposite, Origin, Segments
+from fewstep.pairs import Cells, Dyadic, Leaps, LogNormalCells, Midpoints, Moment, Ratio, ToData
+from fewstep.points import Doubling, Even, Halving
 from fewstep.predict import EDM, X0, Eps, V, Velocity
 from fewstep.process import Process
 from fewstep.scalars import Progress
@@ -18,28 +21,59 @@ from fewstep.solvers import DDIM, DPMSolver, Stochastic
 from fewstep.terms import (
     KL,
     L1,
+    Adaptive,
     Adversarial,
+    AtData,
+    Averaged,
+    Bootstrap,
+    Cauchy,
     Consistency,
+    DataShare,
     Denoise,
+    Diffused,
     Discriminate,
     DistributionMatching,
+    Estimate,
+    Features,
     Gap,
     Hinge,
+    Huber,
+    JumpBridge,
     L2Norm,
+    LeastSquares,
     MinSNR,
+    MixedSlope,
+    OwnSamples,
     Plain,
     PseudoHuber,
+    Reconstruct,
     Regress,
+    SignalStep,
+    SNRPlusOne,
+    Split,
+    Square,
+    Tangent,
     TeacherBridge,
+    TeacherPath,
+    TeacherSlope,
     Term,
+    TruncatedSNR,
     VelocityWeight,
+    Within,
 )
 from fewstep.testing import PATHS, ConformanceError, Gaussian, as_network, check_term
-from fewstep.times import Along, Karras, LogitNormal, Uniform
-from fewstep.training.rollouts import OneStep
+from fewstep.times import Along, Karras, LogitNormal, LogNormal, LogStudentT, Milestones, Straight, Trailing, Uniform
+from fewstep.training import OneStep, Transport
 from fewstep.turn import Turn
 
-GRID = Karras(0.02, 8.0)
+GRID, CHAIN, TAPPED, NEAR = Karras(0.02, 8.0), Trailing(8.0, 3.0), Features(taps=("middle.0",)), Diffused(Transport())
+MULTISTEP = {"bridge": TeacherBridge(solver=DDIM()), "space": Estimate(), "metric": PseudoHuber(), "weight": SNRPlusOne()}
+PROGRESSIVE = {
+    "bridge": JumpBridge("target"),
+    "target": Averaged("target"),
+    "space": Estimate(),
+    "weight": TruncatedSNR(),
+}
 ROWS: list[tuple[str, Term]] = [
     ("student", Denoise()),
     ("student", Denoise(weight=VelocityWeight(), times=LogitNormal(), metric=PseudoHuber())),
@@ -47,23 +81,52 @@ ROWS: list[tuple[str, Term]] = [
     ("student", Consistency(Cells(GRID))),
     ("student", Consistency(Cells(GRID, Doubling(4, 16), LogNormalCells()), metric=PseudoHuber(), weight=Gap())),
     ("student", Consistency(Ratio(), Origin(), metric=L2Norm(), weight=Gap())),
-    ("student", Consistency(Cells(GRID), Segment((2.0, 0.3)), TeacherBridge(), target="target")),
-    ("student", Consistency(Cells(GRID, Even(5)), Below(), TeacherBridge(solver=Stochastic(), substeps=3))),
+    ("student", Consistency(Cells(GRID), Segments(GRID, Even(5)), bridge=TeacherBridge(), target=Averaged("target"))),
+    ("student", Consistency(Cells(GRID, Even(5)), OnGrid(GRID), bridge=TeacherBridge(solver=Stochastic(), substeps=3))),
     ("student", Consistency(Ratio(), bridge=TeacherBridge(solver=DPMSolver(), substeps=2))),
+    ("student", Consistency(Cells(GRID, which=LogNormalCells()), states=NEAR, metric=Cauchy(), weight=Gap())),
+    ("student", Consistency(Leaps(GRID, 4), OnGrid(GRID, share=0.5), bridge=TeacherBridge(), space=AtData("target"))),
+    ("student", Consistency(Cells(CHAIN, Even(13)), Segments(CHAIN, Even(5)), **MULTISTEP)),
+    ("student", Consistency(Midpoints(CHAIN, Halving()), Segments(CHAIN, Halving()), **PROGRESSIVE)),
+    ("student", Consistency(Dyadic(8.0, 4), Opposite(), bridge=JumpBridge("target"), target=Averaged("target"))),
+    ("student", Consistency(Ratio(LogStudentT(1.0, 8.0)), target=Split("teacher", 1.0), weight=Gap())),
+    ("student", Consistency(Moment(1.0, 0.9), target=Split("teacher", 1.0), weight=Within(0.5, 2.0))),
+    ("student", Consistency(Cells(GRID), states=TeacherPath(8.0), bridge=TeacherBridge(), space=Estimate())),
+    ("student", Consistency(ToData(Milestones(CHAIN, 4)), states=OwnSamples(CHAIN), bridge=TeacherBridge())),
+    ("student", Consistency(Ratio(LogNormal()), Beneath(LogNormal(), 0.5), bridge=TeacherBridge())),
+    ("student", Tangent(LogNormal(), slope=TeacherSlope(), output=EDM(), scale=DataShare(), warmup=0.5)),
+    ("student", Tangent(LogNormal(), Beneath(LogNormal(), 0.5), taming=Adaptive(0.75))),
+    ("student", Tangent(Straight(0.1, 0.9), OnGrid(GRID), states=TeacherPath(8.0), slope=TeacherSlope(), taming=Square())),
+    ("student", Tangent(LogNormal(), slope=MixedSlope(0.5, 0.3), output=V())),
+    ("student", Bootstrap(8.0, Cells(CHAIN, Even(9)), weight=SignalStep())),
+    ("student", Bootstrap(8.0, ToData(Straight(0.2, 0.8)), solver=DPMSolver(), metric=L1())),
+    ("student", Reconstruct()),
+    ("student", Denoise(times=Straight(0.0, 0.99), weight=VelocityWeight(), coupling=Stored())),
+    ("student", Denoise(times=Straight(0.0, 0.99), weight=TruncatedSNR(), coupling=Annealed(0.4))),
     ("student", DistributionMatching()),
     ("student", DistributionMatching(normaliser=KL(), times=Along(Karras()))),
     ("student", DistributionMatching(normaliser=Plain())),
     ("student", Adversarial()),
     ("student", Adversarial(loss=Hinge(), times=LogitNormal())),
+    ("student", Adversarial(loss=LeastSquares())),
     ("fake_score", Discriminate()),
     ("fake_score", Discriminate(loss=Hinge())),
+    ("fake_score", Discriminate(loss=LeastSquares())),
     ("student", Regress(start=80.0)),
-    ("student", Regress(start=80.0, metric=L1())),
 ]
-rows = pytest.mark.parametrize(("me", "term"), ROWS, ids=lambda each: each if isinstance(each, str) else None)
+TAPPING: list[tuple[str, Term]] = [  # features are those of one network, however exact another is
+    ("student", Consistency(Cells(GRID), bridge=TeacherBridge(), space=TAPPED, metric=Huber())),
+    ("student", Bootstrap(8.0, Cells(GRID, Even(9)), space=TAPPED)),
+    ("student", Reconstruct(metric=L1(), space=TAPPED)),
+    ("student", Regress(start=80.0, metric=L1(), space=TAPPED)),
+]
 
 
-@rows
+def rows(chosen: list[tuple[str, Term]]):
+    return pytest.mark.parametrize(("me", "term"), chosen, ids=lambda each: each if isinstance(each, str) else None)
+
+
+@rows([*ROWS, *TAPPING])
 def test_term_teaches_the_learner_and_only_the_learner(me: str, term: Term):
     check_term(term, PATHS["edm"], me)
 
@@ -71,7 +134,7 @@ def test_term_teaches_the_learner_and_only_the_learner(me: str, term: Term):
 def test_every_term_has_a_row():
     kinds = {vars(terms)[name] for name in terms.__all__}
     concrete = {kind for kind in kinds if issubclass(kind, Term)} - {Term}
-    assert {type(term) for _, term in ROWS} == concrete
+    assert {type(term) for _, term in [*ROWS, *TAPPING]} == concrete
 
 
 PREDICTIONS = {"eps": Eps(), "x0": X0(), "v": V(), "velocity": Velocity(), "edm": EDM(), "edm 0.002": EDM(0.002)}
@@ -88,11 +151,14 @@ def spelled(path: Process, prediction) -> dict[str, Denoiser]:
 
 def cost_of(term: Term, me: str, path: Process, prediction) -> torch.Tensor:
     x0, z = torch.randn(2, 16, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    views = dict[str, Denoises](spelled(path, prediction))
+    if isinstance(term, Tangent):  # the network that finds the time to a label has no derivative by time
+        views["student"] = Gaussian(path, 0.2 * torch.ones(2, dtype=torch.float64), 0.9)
     draws = Draws(1, x0.device)
-    return term(Turn(me, spelled(path, prediction), Batch(x0, None, z), draws, OneStep(path.t_max), Progress(3, 8)))
+    return term(Turn(me, views, Batch(x0, None, z), draws, OneStep(path.t_max), Progress(3, 8)))
 
 
-@rows
+@rows(ROWS)
 def test_cost_is_the_same_however_the_networks_are_written(me: str, term: Term):
     costs = [cost_of(term, me, PATHS["edm"], prediction) for prediction in PREDICTIONS.values()]
     for name, cost in zip(PREDICTIONS, costs, strict=True):
@@ -101,7 +167,14 @@ def test_cost_is_the_same_however_the_networks_are_written(me: str, term: Term):
 
 @pytest.mark.parametrize("name", ["linear shifted", "trigflow", "vp scaled"])
 @pytest.mark.parametrize(
-    ("me", "kind"), [("student", "consistency"), ("student", "matching"), ("fake_score", "denoise")]
+    ("me", "kind"),
+    [
+        ("student", "consistency"),
+        ("student", "bootstrap"),
+        ("student", "teacher path"),
+        ("student", "matching"),
+        ("fake_score", "denoise"),
+    ],
 )
 def test_cost_is_the_same_however_written_on_other_paths(name: str, me: str, kind: str):
     path = PATHS[name]
@@ -109,7 +182,9 @@ def test_cost_is_the_same_however_written_on_other_paths(name: str, me: str, kin
     grid = Cells(Uniform(0.05 * path.t_max, 0.9 * path.t_max), Even(7))
     bridge = TeacherBridge(solver=DDIM())
     kinds = {
-        "consistency": Consistency(grid, Below(), bridge),
+        "consistency": Consistency(grid, OnGrid(Uniform(0.05 * path.t_max, 0.9 * path.t_max), Even(7)), bridge=bridge),
+        "bootstrap": Bootstrap(0.9 * path.t_max, grid),
+        "teacher path": Consistency(grid, states=TeacherPath(0.9 * path.t_max), bridge=bridge, space=Estimate()),
         "matching": DistributionMatching(times=law),
         "denoise": Denoise(times=law),
     }

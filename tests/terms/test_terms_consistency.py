@@ -8,13 +8,29 @@ import torch
 from torch import Tensor
 
 from fewstep.batch import Batch
-from fewstep.pairs import Below, Cells, Even, Origin, Ratio, Segment
+from fewstep.endpoints import Beneath, OnGrid, Origin, Segments
+from fewstep.pairs import Cells, Ratio
+from fewstep.points import Even
 from fewstep.process import EDM, over
 from fewstep.scalars import Progress
 from fewstep.solvers import DDIM, Euler, Heun, Stochastic
-from fewstep.terms import L1, L2, Bridge, Consistency, DataBridge, Gap, L2Norm, PseudoHuber, TeacherBridge
+from fewstep.terms import (
+    L1,
+    L2,
+    Averaged,
+    Bridge,
+    Cauchy,
+    Consistency,
+    Current,
+    DataBridge,
+    Gap,
+    Huber,
+    L2Norm,
+    PseudoHuber,
+    TeacherBridge,
+)
 from fewstep.testing import PATHS, Gaussian, Given, Jump, Mixture, normal_points
-from fewstep.times import Explicit, Karras, Uniform
+from fewstep.times import Along, Explicit, Karras, Uniform
 from fewstep.training.rollouts import OneStep
 from fewstep.turn import Turn
 
@@ -110,7 +126,7 @@ def test_euler_row_is_the_product_of_the_card(points: int):
     assert torch.allclose(solved(term, grid)[:-1], product, rtol=1e-10)
 
 
-METRICS = [L2(), L1(), L2Norm(), PseudoHuber(), PseudoHuber(1.0)]
+METRICS = [L2(), L1(), L2Norm(), PseudoHuber(), PseudoHuber(1.0), Huber(), Cauchy(1.0)]
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=str)
@@ -199,15 +215,20 @@ def bent_turn(world, theta: Tensor, bridge_draws: int = 0) -> Turn:
 
 
 ENDS = {
-    "origin": lambda high: Origin(),
-    "below": lambda high: Below(),
-    "segment": lambda high: Segment((0.5 * high, 0.2 * high)),
+    "origin": lambda low, high: Origin(),
+    "below": lambda low, high: Beneath(Along(Uniform(low, high), 0.0, 1.0)),
+    "on grid": lambda low, high: OnGrid(Uniform(low, high), Even(9)),
+    "segment": lambda low, high: Segments(Explicit((high, 0.5 * high, 0.2 * high, low)), Even(4)),
 }
+
+
+def aimed(target: str) -> Averaged | Current:
+    return Averaged(target) if target else Current()
 
 
 ROWS = [
     *((name, "gaussian", end, "") for name in ("edm", "linear shifted", "vp cosine") for end in ENDS),
-    ("edm", "gaussian", "below", "target"),
+    ("edm", "gaussian", "on grid", "target"),
     ("edm", "mixture", "below", ""),
     ("trigflow", "mixture", "segment", ""),
 ]
@@ -218,7 +239,7 @@ def test_gradient_vanishes_at_the_exact_map_and_only_there(name: str, kind: str,
     path = PATHS[name]
     low, high = (0.02, 8.0) if name == "edm" else (0.05 * path.t_max, 0.9 * path.t_max)
     world = worlds(path)[kind]
-    term = Consistency(Cells(Uniform(low, high), Even(9)), ENDS[end](high), FlowBridge(world), target)
+    term = Consistency(Cells(Uniform(low, high), Even(9)), ENDS[end](low, high), bridge=FlowBridge(world), target=aimed(target))
     slope, cost = slope_at(term, world, 0.0)
     assert cost < 1e-10
     assert abs(slope) < 1e-5
@@ -300,7 +321,7 @@ def test_target_is_the_average_that_is_named():
     pairs = Cells(Karras(0.02, 8.0), Even(9))
     own, target = (bent_turn(world, bend) for _ in range(2))
     target = replace(target, views={**target.views, "student.target": Bent(world, column(0.0)[0])})
-    costs = [Consistency(pairs, target=name)(turn) for name, turn in (("", own), ("target", target))]
+    costs = [Consistency(pairs, target=aimed(name))(turn) for name, turn in (("", own), ("target", target))]
     assert not torch.allclose(*costs)
     path, turn = EDM(), bent_turn(world, bend)
     t, r = pairs.draw(path, turn.draws._uniforms[0], Progress(4, 8))
@@ -313,11 +334,11 @@ def test_target_is_the_average_that_is_named():
 def test_sides_are_carried_to_the_same_end():
     """With the endpoint below r both sides are x at s: over(keep) of the estimate alone would differ."""
     world = worlds(EDM())["gaussian"]
-    term = Consistency(Cells(Karras(0.02, 8.0), Even(9)), Below())
+    term = Consistency(Cells(Karras(0.02, 8.0), Even(9)), Beneath(Along(Uniform(0.0, 8.0), 0.0, 1.0)))
     turn = bent_turn(world, column(0.1)[0])
     path, (u, v) = EDM(), turn.draws._uniforms
     t, r = term.pairs.draw(path, u, turn.progress)
-    s, z, x0 = v * r, turn.draws._normals[0], turn.batch.x0
+    s, z, x0 = torch.minimum(8 * v, r), turn.draws._normals[0], turn.batch.x0
 
     def to_s(x, t):
         return over(s / t, x) * x + over(1 - s / t, x) * turn.denoiser()(x, t, None, s)

@@ -7,9 +7,29 @@ import torch
 from torch import Tensor
 
 from fewstep.batch import Batch
+from fewstep.points import Doubling
 from fewstep.predict import EDM, Velocity
 from fewstep.process import Process, over
-from fewstep.terms import L1, L2, Denoise, EDMWeight, Gap, L2Norm, MinSNR, One, PseudoHuber, VelocityWeight
+from fewstep.scalars import Piecewise, Progress
+from fewstep.terms import (
+    L1,
+    L2,
+    Cauchy,
+    DataShare,
+    Denoise,
+    EDMWeight,
+    Gap,
+    Huber,
+    L2Norm,
+    MinSNR,
+    One,
+    PseudoHuber,
+    SignalStep,
+    SNRPlusOne,
+    TruncatedSNR,
+    VelocityWeight,
+    Within,
+)
 from fewstep.testing import PATHS, Classes, Counted, Gaussian, Given, Mixture, normal_points
 from fewstep.times import Along, Uniform
 from fewstep.training.rollouts import OneStep
@@ -107,6 +127,24 @@ def test_weights_are_their_formulas(path: Process):
     assert torch.allclose(MinSNR(5.0)(path, t, r), snr.clamp(max=5), rtol=1e-9)
     assert torch.allclose(Gap(0.5)(path, t, r), (t - r).rsqrt(), rtol=1e-9)
     assert (MinSNR(2.0)(path, t, r) <= 2).all()
+    assert torch.allclose(SNRPlusOne()(path, t, r), snr + 1, rtol=1e-9)
+    assert torch.allclose(TruncatedSNR()(path, t, r), snr.clamp(min=1), rtol=1e-9)
+    assert torch.equal(DataShare()(path, t, r), path.alpha(t))
+    gain = path.alpha(r) - path.alpha(t) * path.sigma(r) / path.sigma(t)  # of the estimate in a DDIM step
+    assert torch.allclose(SignalStep()(path, t, r), gain**-2, rtol=1e-7)
+    inside = (t >= 0.3 * path.t_max) & (t <= 0.7 * path.t_max)
+    found = Within(0.3 * path.t_max, 0.7 * path.t_max, SNRPlusOne())(path, t, r)
+    assert torch.equal(found, torch.where(inside, SNRPlusOne()(path, t, r), 0.0))
+
+
+@paths
+def test_truncated_snr_is_the_larger_error_of_data_and_noise(path: Process):
+    """max(||x0 - D||^2, ||z - eps||^2): the same D, seen from both sides."""
+    t = path.t_max * torch.linspace(0.05, 0.95, 9, dtype=torch.float64)
+    x, x0, other = torch.randn(3, 9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    error = (x0 - other).square().mean(1)
+    noise = (path.eps(x, x0, t) - path.eps(x, other, t)).square().mean(1)
+    assert torch.allclose(TruncatedSNR()(path, t, t) * error, torch.maximum(error, noise), rtol=1e-8)
 
 
 def test_on_samples_what_the_student_made_is_denoised():
@@ -141,9 +179,11 @@ def test_metrics_are_their_formulas():
     assert torch.allclose(L1()(a, b), d.abs().mean(1))
     assert torch.allclose(L2Norm()(a, b), d.norm(dim=1))
     assert torch.allclose(PseudoHuber(0.1)(a, b), (d.square().sum(1) + knee**2).sqrt() - knee)
+    assert torch.allclose(Huber(0.1)(a, b), ((d.square() + 0.01).sqrt() - 0.1).mean(1))
+    assert torch.allclose(Cauchy(0.1)(a, b), (1 + d.square().mean(1) / 0.02).log())
 
 
-@pytest.mark.parametrize("metric", [L1(), L2(), L2Norm(), PseudoHuber()], ids=str)
+@pytest.mark.parametrize("metric", [L1(), L2(), L2Norm(), PseudoHuber(), Huber(), Cauchy()], ids=str)
 def test_metric_is_symmetric_and_0_with_a_finite_gradient_at_equality(metric):
     a, b = pair()
     assert torch.allclose(metric(a, b), metric(b, a))
@@ -161,3 +201,45 @@ def test_pseudo_huber_has_the_published_knee_and_both_limits():
         small[0, 0, 0, 0], large[0, 0, 0, 0] = 1e-4, 1e3
         assert PseudoHuber()(small, zero).item() == pytest.approx(1e-8 / (2 * knee), rel=2e-3)
         assert 1e3 - PseudoHuber()(large, zero).item() == pytest.approx(knee, abs=5e-5)
+
+
+def test_huber_is_square_below_its_knee_and_absolute_above():
+    small, large, none = column(1e-6)[:, None], column(1e3)[:, None], column(0.0)[:, None]
+    assert Huber(0.001)(small, none).item() == pytest.approx(1e-12 / 0.002, rel=1e-4)
+    assert 1e3 - Huber(0.001)(large, none).item() == pytest.approx(0.001, rel=1e-3)
+
+
+def test_cauchy_is_square_for_small_errors_and_pulls_most_at_sqrt_2_c():
+    """sLCT: m / (2 c^2) as m -> 0; |d rho / d sqrt(m)| has its peak 1 / (sqrt2 c) at sqrt(m) = sqrt2 c."""
+    c = 0.03
+    small, none = torch.full((1, 4), 1e-6, dtype=torch.float64), torch.zeros(1, 4, dtype=torch.float64)
+    assert Cauchy(c)(small, none).item() == pytest.approx(1e-12 / (2 * c * c), rel=1e-6)
+    root = torch.linspace(1e-3, 0.3, 3000, dtype=torch.float64).requires_grad_(True)
+    pull = torch.autograd.grad(Cauchy(c)(root[:, None], 0 * root[:, None]).sum(), root)[0]
+    assert root[pull.argmax()].item() == pytest.approx(math.sqrt(2) * c, abs=1e-4)
+    assert pull.max().item() == pytest.approx(1 / (math.sqrt(2) * c), rel=1e-5)
+    assert pull[-1] < 0.4 * pull.max()  # an outlier pulls less
+
+
+@pytest.mark.parametrize("metric", [PseudoHuber, Huber, Cauchy])
+def test_constant_of_a_metric_may_change_while_training(metric):
+    a, b = pair()
+    moving = metric(Piecewise(((0.0, 1.0), (1.0, 0.1))))
+    for update, c in ((0, 1.0), (5, 0.55), (10, 0.1)):
+        assert torch.allclose(moving(a, b, Progress(update, 10)), metric(c)(a, b), rtol=1e-12)
+
+
+def test_a_schedule_of_c_follows_the_curriculum_of_slct():
+    """c(N) = exp(-1.15 ln(N - 1) - 0.85), from the second stage on; steps at the same updates as those of N."""
+    rule, first = Doubling(10, 640), 0.0346
+    values = [first, *(math.exp(-1.15 * math.log(10 * 2**stage) - 0.85) for stage in range(1, 7))]
+    published = [0.0346, 0.01364, 0.00614, 0.00277, 0.00125, 0.00056, 0.00025]
+    assert [round(value, 5) for value in values] == published
+    ends = [(stage / 7, stage) for stage in range(1, 7)]
+    steps = [point for place, stage in ends for point in ((place, values[stage - 1]), (place, values[stage]))]
+    schedule = Piecewise(((0.0, first), *steps, (1.0, values[-1])))
+    for update in range(1401):
+        now = Progress(update, 1400)
+        stage = int(math.log2((rule.at(now) - 1) / 10))
+        assert schedule.at(now) == pytest.approx(values[stage], rel=1e-12)
+    assert first == pytest.approx(0.00054 * math.sqrt(4 * 32 * 32), abs=5e-5)

@@ -8,7 +8,7 @@ from fewstep.denoiser import Denoiser
 from fewstep.errors import RecipeError
 from fewstep.scalars import Piecewise
 from fewstep.terms import Denoise, DistributionMatching
-from fewstep.training import Adam, Learner, OneStep, Training, restore, save_training, train
+from fewstep.training import Adam, Ema, Learner, OneStep, Training, restore, save_training, train
 
 
 def run(training: Training, items: int = 8) -> Training:
@@ -165,3 +165,48 @@ def test_a_term_that_names_an_unknown_network_is_refused():
 def test_impossible_paces_are_refused(setting):
     with pytest.raises(RecipeError, match="accepted are every >= 1"):
         Learner(Denoiser(network(), PROCESS), Denoise(), Adam(1e-3), **setting)
+
+
+def chosen_training(steps: int = 12) -> Training:
+    """Only the middle of the network learns, and an average follows it."""
+    learner = Learner(
+        Denoiser(network(), PROCESS), Denoise(), Adam(1e-2), averages={"ema": Ema(0.9)}, only=[r"^middle\.", "^last.bias$"]
+    )
+    return Training({"student": learner}, OneStep(2.0), steps=steps, seed=5)
+
+
+def test_only_the_chosen_parameters_change():
+    training = chosen_training()
+    before, after = weights(training), weights(run(training))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    wanted = {name for name in before if "middle." in name or name.endswith("last.bias")}
+    assert changed == wanted
+    assert set(training.learners["student"].parameters) == {
+        name.removeprefix("student.") for name in wanted if not name.startswith("student.ema")
+    }
+
+
+def test_resume_of_chosen_parameters_is_bit_equal(tmp_path):
+    whole, first = run(chosen_training()), chosen_training()
+    for _ in train(first, batches(8), prepared(first)):
+        if first.step == 5:
+            break
+    save_training(first, tmp_path, {})
+    second = chosen_training()
+    accelerator = prepared(second)
+    restore(second, tmp_path / "step-00000005")
+    for _ in train(second, batches(8, second.step), accelerator):
+        pass
+    check_equal(weights(whole), weights(second))
+
+
+def test_parameters_that_nothing_matches_are_refused():
+    with pytest.raises(RecipeError, match=r"no parameter of the network matches \['midle'\]; did you mean"):
+        Learner(Denoiser(network(), PROCESS), Denoise(), Adam(1e-3), only=["midle"])
+
+
+def test_chosen_parameters_ask_for_gradients_before_the_first_turn():
+    """What wraps a network for several processes looks at this once, when it wraps."""
+    learner = chosen_training().learners["student"]
+    asking = {name for name, parameter in learner.bare.named_parameters() if parameter.requires_grad}
+    assert asking == set(learner.parameters)

@@ -19,7 +19,7 @@ class Guidance(ABC):
         return 1
 
     def against(self, negative: Cond) -> "Guidance":
-        """Return the rule with a negative condition in the place of the empty one; itself where it has no use for it."""
+        """Return the rule with a negative condition in the place of the empty one; itself where it needs none."""
         return self
 
     @abstractmethod
@@ -46,12 +46,27 @@ class Guided:
         return self.plain.process
 
     def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
-        """Return the guided estimate; a second time plays no part in guidance."""
-        plain = Once(self.plain)
+        """Return the guided estimate; every rule asks for the same second time, so that it mixes the jumps to s."""
+        plain = Once(_Until(self.plain, s))
         guided: Denoises = plain
         for rule in self.rules:
             guided = _Layer(rule, guided, plain)
         return guided(x, t, c)
+
+
+@dataclass(frozen=True)
+class _Until:
+    """A denoiser that is asked about one second time, which the rules need not know."""
+
+    inner: Denoises
+    until: T | None
+
+    @property
+    def process(self) -> Process:
+        return self.inner.process
+
+    def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
+        return self.inner(x, t, c, self.until if s is None else s)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Run a recipe from start to end: data in, a finished model folder out, resumable at every moment."""
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -129,6 +130,7 @@ def _prepare(
         teacher.to(accelerator.device)
         with accelerator.main_process_first():
             source = pairs_for(recipe.pairs, teacher, labels, options.folder / "pairs", options.seed, options.show)
+    spent = time.perf_counter() - began if source is not data else 0.0
     for model in filter(None, given):
         model.to("cpu")  # networks are built and checked there
     example = source.batch(range(min(len(source), 2000 if source is data else 64)))  # paths are many times as large
@@ -136,13 +138,19 @@ def _prepare(
     for net in (*assembly.beside, *(model.view.net for model in filter(None, given))):
         net.to(accelerator.device)
     assembly.training.prepare(accelerator)
-    doctor = Doctor(judge_for(data, cache=options.cache), Collapse.against(reference_of(data, teacher)), recipe.judged)
     record.resume(assembly.training)
-    if assembly.training.step == 0 and recipe.pairs is not None:
-        record.seconds = time.perf_counter() - began
+    doctor = _doctor(recipe, data, options, teacher, float(record.best.get("score", math.inf)))
+    record.seconds = record.seconds or spent
     model = _model(assembly, recipe, data)
     before = 0.0 if not recipe.begins or teacher is None else float(teacher.facts["training seconds"])
     return _Run(recipe, source, assembly.training, model, doctor, record, accelerator, options, before)
+
+
+def _doctor(recipe: Recipe, data: Data, options: Options, teacher: Model | None, best: float) -> Doctor:
+    terms = [term for _, term in recipe.learners["student"].objective.items()]
+    pitfalls = " ".join(dict.fromkeys(term.PITFALLS for term in terms if term.PITFALLS))
+    collapse = Collapse.against(reference_of(data, teacher))
+    return Doctor(judge_for(data, cache=options.cache), collapse, recipe.judged, pitfalls, best)
 
 
 def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:

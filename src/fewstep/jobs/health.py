@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fewstep.batch import Batch
 from fewstep.data import Data
+from fewstep.errors import UnhealthyTraining
 from fewstep.evaluate import Judge
 from fewstep.jobs.measure import labels_like
 from fewstep.model import Model
@@ -17,6 +18,7 @@ __all__ = ["Doctor", "reference_of"]
 
 SEEDS = 8  # per condition; at most 16 conditions are looked at
 CONDITIONS = 16
+DIVERGED = 10  # times the best distance so far; noise and curricula move it by less than three times
 YOUNG = 200  # batches; a network that has seen fewer may still be flat
 FIRST_SEED = 2_000_000  # apart from the seeds that `evaluate` judges
 
@@ -26,12 +28,15 @@ class Doctor:
     """Monitors for every report, and a look at samples of fixed seeds now and then.
 
     The score is the geometric mean of the Frechet distances at the fewest and the most steps the model is made for;
-    lower is better.  It is for choosing between checkpoints only.
+    lower is better.  It is for choosing between checkpoints, and for seeing a training that diverges: then ``pitfalls``
+    are named.  ``best`` is the best score so far.
     """
 
     judge: Judge
     collapse: Collapse
     samples: int
+    pitfalls: str = ""
+    best: float = math.inf
     monitors: list[Monitor] = field(default_factory=lambda: [Finite(), Connected(), RunawayCritic()])
 
     def listen(self, report: Report) -> None:
@@ -48,7 +53,14 @@ class Doctor:
             images = model.sample(range(FIRST_SEED, FIRST_SEED + self.samples), labels, steps)
             seen[f"frechet at {steps}"] = self.judge.distance(images)
             distances.append(math.log(max(seen[f"frechet at {steps}"], 1e-9)))
-        return seen | {"score": math.exp(sum(distances) / len(distances))}
+        score = math.exp(sum(distances) / len(distances))
+        if score > DIVERGED * self.best:
+            raise UnhealthyTraining(
+                f"At step {step} the distance to the data is {score:.3g}, {score / self.best:.0f} times the best so "
+                f"far ({self.best:.3g}): the training has diverged. {self.pitfalls or 'Lower the learning rate.'}"
+            )
+        self.best = min(self.best, score)
+        return seen | {"score": score}
 
 
 def reference_of(data: Data, teacher: Model | None) -> Tensor:

@@ -37,11 +37,11 @@ class Adapted(nn.Module):
         taps: Mapping[str, int],
         classes: int = 0,
         condition: Sequence[int] = (),
-        tokens: int = 8,
+        tokens: int = 32,
         width: int = 64,
     ) -> None:
         super().__init__()
-        if len(condition) > 1 or not classes and not condition or width % HEAD:
+        if len(condition) > 1 or not (classes or condition) or width % HEAD:
             raise RecipeError(
                 f"an adapter for {classes} classes and conditions of shape {list(condition)}, of width {width}; "
                 f"accepted are classes or vectors, [features], and widths that {HEAD} divides."
@@ -84,7 +84,7 @@ class _Adapter(nn.Module):
     def read(self, c: Tensor | None, items: int) -> Tensor:
         """Return the tokens of a condition, (b, tokens, width)."""
         same = self.learned.expand(items, -1, -1)
-        return same + self.embed(c, same.flatten(1)).reshape(same.shape)
+        return same + self.embed(c, same.flatten(1)).reshape(same.shape)  # type: ignore[no-any-return]
 
 
 class _Offset(nn.Module):
@@ -92,11 +92,8 @@ class _Offset(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.query, self.positive, self.negative = (
-            nn.Linear(channels, width),
-            _Branch(channels, width),
-            _Branch(channels, width),
-        )
+        self.query = nn.Linear(channels, width)
+        self.positive, self.negative = _Branch(channels, width), _Branch(channels, width)
         self.negative.load_state_dict(self.positive.state_dict())
 
     def forward(self, h: Tensor, tokens: Tensor, against: Tensor) -> Tensor:
@@ -104,7 +101,7 @@ class _Offset(nn.Module):
         places = h.reshape(*h.shape[:2], -1).transpose(1, 2)
         q, size = self.query(layer_norm(places, places.shape[2:])), _size(places)
         offset = self.positive(q, tokens, size) - self.negative(q, against, size)
-        return h + offset.transpose(1, 2).reshape(h.shape).to(h.dtype)
+        return h + offset.transpose(1, 2).reshape(h.shape).to(h.dtype)  # type: ignore[no-any-return]
 
 
 class _Branch(nn.Module):
@@ -118,13 +115,11 @@ class _Branch(nn.Module):
 
     def forward(self, q: Tensor, tokens: Tensor, size: Tensor) -> Tensor:
         """Map queries (b, places, width) to (b, places, channels) of that size (b, 1, 1) before gain and shift."""
-        q, k, v = (each.unflatten(2, (self.heads, HEAD)).transpose(1, 2) for each in self._three(q, tokens))
+        three = (q, self.keys(tokens), self.values(tokens))
+        q, k, v = (each.reshape(*each.shape[:2], self.heads, HEAD).transpose(1, 2) for each in three)
         mixed = (q @ k.transpose(2, 3) * HEAD**-0.5).softmax(-1) @ v
         answer = self.out(mixed.transpose(1, 2).flatten(2))
         return torch.addcmul(self.shift, answer * (size / _size(answer)), self.gain)
-
-    def _three(self, q: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return q, self.keys(tokens), self.values(tokens)
 
 
 def _size(places: Tensor) -> Tensor:

@@ -183,4 +183,4 @@ class UNet(nn.Module):
 def _moved(motions: Iterator[nn.Module], h: Tensor, embedding: Tensor) -> Tensor:
     """Let the next layer over the frames have its say, if there are any."""
     motion = next(motions, None)
-    return h if motion is None else motion(h, embedding)  # type: ignore[no-any-return]
+    return h if motion is None else motion(h, embedding)

@@ -66,10 +66,10 @@ class UNet1D(nn.Module):
     """``net(x, label, c, label_s=None, scale=None)`` with x (b, channels, length).
 
     ``condition`` is the shape of one condition: () for none, (features,) for vectors, (bands, frames) for a map along
-    the signal, which is stretched to its length and added to the input.  Vectors and maps of zeros, and None, are
-    "no condition".  ``widths`` are the channels of each level.  ``fold`` samples in a row become channels of one place,
-    so that the network is that much shorter.  ``second_time`` and ``scale`` are further inputs that start silent, as
-    those of ``UNet``.  Has forward-mode derivatives.
+    the signal, which is stretched to its length and added to the input, and whose mean is taken as a vector beside.
+    Vectors and maps of zeros, and None, are "no condition".  ``widths`` are the channels of each level.  ``fold``
+    samples in a row become channels of one place, so that the network is that much shorter.  ``second_time`` and
+    ``scale`` are further inputs that start silent, as those of ``UNet``.  Has forward-mode derivatives.
 
     The output is ``value + gate * x``, both of every place and channel: so a network that is narrower than a log-mel
     has bands can still pass noise on, or cancel it.
@@ -89,7 +89,7 @@ class UNet1D(nn.Module):
     ) -> None:
         super().__init__()
         _refuse(widths, condition)
-        embedding, features = 4 * widths[0], condition[0] if len(condition) == 1 else 0
+        embedding, features = 4 * widths[0], condition[0] if condition else 0
         self.context = Context(embedding, 0, features, second_time, scale)
         self.first = nn.Conv1d(channels * fold, widths[0], 3, padding=1)
         self.map = nn.Conv1d(condition[0], widths[0], 3, padding=1, bias=False) if len(condition) == 2 else None
@@ -126,7 +126,8 @@ class UNet1D(nn.Module):
             raise RecipeError(
                 "class labels were given to a 1-D U-Net, which takes vectors or maps; give one-hot vectors."
             )
-        embedding = self.context(label, None if self.map is not None else c, label_s, scale)
+        whole = c if c is None or self.map is None else c.mean(2)
+        embedding = self.context(label, whole, label_s, scale)
         folded = _folded(x, self.fold)
         h = self.first(folded)
         if self.map is not None and c is not None:

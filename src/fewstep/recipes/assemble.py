@@ -14,15 +14,14 @@ from fewstep.batch import Batch
 from fewstep.denoiser import Denoiser, Denoises, Moved
 from fewstep.draws import seed_for
 from fewstep.errors import RecipeError, nearest
-from fewstep.flowmap import check_boundary
 from fewstep.guidance import Guidance
 from fewstep.model import Model
 from fewstep.networks import Adapted, Headed, SecondTime, build_network, complete, settings_of
 from fewstep.predict import EDM
 from fewstep.process import Process
+from fewstep.recipes.rehearse import rehearse
 from fewstep.recipes.schema import FrozenSpec, LearnerSpec, Recipe
 from fewstep.tapped import tapped
-from fewstep.terms import Consistency
 from fewstep.training import Learner, OneStep, Rollout, Training
 
 __all__ = ["Assembly", "assemble", "guide"]
@@ -76,8 +75,7 @@ def assemble(
         beside = {name: _frozen(given[spec.from_ or "teacher"], spec) for name, spec in recipe.frozen.items()}
     frozen = {name: guide(moved(view, process, like), recipe.frozen[name].guidance) for name, view in beside.items()}
     training = Training(learners, _rollout(recipe), frozen, recipe.steps, seed, probe=max(recipe.steps // 50, 1))
-    _check_told(training)
-    _check_boundaries(training, like, c)
+    rehearse(training, example)
     return Assembly(training, networks["student"], recipe.keep, tuple(view.net for view in beside.values()))
 
 
@@ -194,7 +192,7 @@ def _frozen(model: Model, spec: FrozenSpec) -> Denoiser:
     if spec.network is not None:
         if not model.network:
             raise RecipeError(
-                f"a frozen network is asked for with the settings {dict(spec.network)}, but that of the model given was "
+                f"a frozen network is asked for with the settings {dict(spec.network)}, but that of the model was "
                 "made in Python, not named in a recipe. Give a model of a named network, or leave 'network' out."
             )
         name, settings = next(iter(model.network.items()))
@@ -246,26 +244,3 @@ def _learner(view: Denoiser, spec: LearnerSpec, steps: int) -> Learner:
 
 def _rollout(recipe: Recipe) -> Rollout:
     return recipe.rollout or OneStep(float(recipe.sampler.schedule.points(1)[0]))
-
-
-def _check_told(training: Training) -> None:
-    """Refuse a student that is to be told of guidance and has no argument for it."""
-    for name, learner in training.learners.items():
-        for _, term in learner.terms.items():
-            for input_ in term.guide.tells if isinstance(term, Consistency) else ():
-                if not learner.view.takes(input_):
-                    raise RecipeError(
-                        f"Consistency tells the learner {name!r} of {input_!r}, but its network has no such argument. "
-                        "Give the learner 'inputs: [scale]' for a guidance scale, and an 'adapter' for a negative "
-                        "condition; or leave 'guide' out."
-                    )
-
-
-def _check_boundaries(training: Training, like: Tensor, c: Tensor | None) -> None:
-    """Refuse a consistency student without the boundary that the objective relies on."""
-    for learner in training.learners.values():
-        for _, term in learner.terms.items():
-            if isinstance(term, Consistency):
-                few = slice(0, 4)
-                learner.bare.eval()
-                check_boundary(learner.view, like[few], None if c is None else c[few], float(term.pairs.lowest))

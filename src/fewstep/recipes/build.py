@@ -189,8 +189,8 @@ class Builder:
             return TypeAdapter(kind).validate_python(value, strict=kind in (bool, str))
         except PydanticSchemaGenerationError as error:
             raise RecipeError(
-                f"{self.document.where(path)} is {value!r}; such a value is made while running and cannot be written in "
-                "a recipe. Leave it out."
+                f"{self.document.where(path)} is {value!r}; such a value is made while running and cannot be written "
+                "in a recipe. Leave it out."
             ) from error
         except ValidationError as error:
             reason = error.errors()[0]["msg"]

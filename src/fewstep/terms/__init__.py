@@ -14,7 +14,7 @@ from fewstep.terms.guides import Guide, Negatives, Scales, Unguided
 from fewstep.terms.metrics import L1, L2, Cauchy, Huber, L2Norm, Metric, PseudoHuber
 from fewstep.terms.regress import Reconstruct, Regress
 from fewstep.terms.slopes import DataSlope, MixedSlope, Slope, TeacherSlope
-from fewstep.terms.spaces import AtData, Estimate, Features, Here, Space
+from fewstep.terms.spaces import AtData, Estimate, Features, Here, LogMels, Space
 from fewstep.terms.states import Diffused, OwnSamples, States, StoredPath, TeacherPath
 from fewstep.terms.tangent import Adaptive, Square, Taming, Tangent, Unit
 from fewstep.terms.targets import Averaged, Current, Split, Target
@@ -64,6 +64,7 @@ __all__ = [
     "JumpBridge",
     "L2Norm",
     "LeastSquares",
+    "LogMels",
     "Metric",
     "MinSNR",
     "MixedSlope",

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +37,9 @@ class Term(ABC):
 
     SOURCE: str
     """Where the formula comes from."""
+
+    PITFALLS: ClassVar[str] = ""
+    """What usually is the matter when a training with this cost goes wrong, in a sentence."""
 
     @abstractmethod
     def __call__(self, turn: Turn) -> Cost:

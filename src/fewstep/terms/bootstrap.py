@@ -35,6 +35,10 @@ class Bootstrap(Term):
     weight: Weight = field(default_factory=One)
 
     SOURCE = "arXiv 2306.05544"
+    PITFALLS = (
+        "Bootstrap passes errors on from the noisy end to the clean one: learn longer before judging it, take fewer "
+        "and larger steps (points), or a second-order solver."
+    )
 
     def networks(self) -> tuple[str, ...]:
         """Return the teacher, and what the space asks for."""

@@ -43,6 +43,10 @@ class Consistency(Term):
     guide: Guide = field(default_factory=Unguided)
 
     SOURCE = "arXiv 2303.01469"
+    PITFALLS = (
+        "Consistency drifts when the grid is refined faster than the student follows (fewer points, or a longer "
+        "training) and when the weight or the metric's c does not fit the size of an item."
+    )
 
     def networks(self) -> tuple[str, ...]:
         """Return what the parts ask for."""

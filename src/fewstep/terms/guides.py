@@ -1,12 +1,12 @@
 """Guidance that is drawn while training: what the student is told of it, and how the teacher follows it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 
-from fewstep.condition import null
+from fewstep.condition import drop, null
 from fewstep.errors import RecipeError
 from fewstep.guidance import CFG
 from fewstep.turn import Turn
@@ -38,22 +38,30 @@ class Unguided(Guide):
 class Scales(Guide):
     """A scale, uniform between ``low`` and ``high``, in the convention ``D_null + w (D - D_null)``: 1 is no guidance.
 
-    Source: LCM, arXiv 2310.04378, section 4.3 (whose own w is one less).
-    Raises ``RecipeError`` when ``low`` is above ``high``.
+    For a share ``drop`` of the items student and teacher get the empty condition, where every scale is the same to
+    the teacher, so that the student learns both branches and may be mixed by ``cfg`` when it samples.
+    Source: LCM, arXiv 2310.04378, section 4.3 (whose own w is one less); the share: SoundCTM, arXiv 2405.18503 (0.1).
+    Raises ``RecipeError`` when ``low`` is above ``high``, and for a share outside 0 to 1.
     """
 
     low: float
     high: float
+    drop: float = 0.0
 
     tells = ("scale",)
 
     def __post_init__(self) -> None:
         if self.low > self.high:
             raise RecipeError(f"guidance scales from {self.low} to {self.high}; accepted is low <= high.")
+        if not 0 <= self.drop <= 1:
+            raise RecipeError(f"the share of dropped conditions is {self.drop}; accepted is 0 to 1.")
 
     def __call__(self, turn: Turn) -> Turn:
-        """Draw one scale per item."""
+        """Draw one scale per item, and which items lose their condition."""
         scale = self.draw(turn.draws.uniform(len(turn.batch.x0)))
+        if self.drop > 0:
+            lost = turn.draws.uniform(len(turn.batch.x0)) < self.drop
+            turn = replace(turn, batch=replace(turn.batch, c=drop(turn.c, lost)))
         return turn.telling({"scale": scale}, CFG(scale))
 
     def draw(self, u: T) -> T:

@@ -27,6 +27,7 @@ class Regress(Term):
     space: Space = field(default_factory=Here)
 
     SOURCE = "arXiv 2101.02388"
+    PITFALLS = "Regress learns its pairs by heart when there are few: make more of them, or train for fewer steps."
 
     def networks(self) -> tuple[str, ...]:
         """Return what the space asks for."""

@@ -2,22 +2,29 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from fewstep.process import over
+from fewstep.spectra import multi_scale_log_mel
 from fewstep.tapped import tapped
 from fewstep.turn import Noised, Turn
 from fewstep.types import T, X
 
-__all__ = ["AtData", "Estimate", "Features", "Here", "Space"]
+__all__ = ["AtData", "Estimate", "Features", "Here", "LogMels", "Space"]
+
+Compared: TypeAlias = Float[Tensor, "batch *_values"]
+"""What is compared: a state, or a vector per item."""
 
 
 class Space(ABC):
     """A map from states at time s to what is compared."""
 
     @abstractmethod
-    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> X:
+    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
         """Return what stands for ``x``; ``noised`` is the state at t > s from which the cost began, if there is one."""
 
     def networks(self) -> tuple[str, ...]:
@@ -29,7 +36,7 @@ class Space(ABC):
 class Here(Space):
     """The states themselves."""
 
-    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> X:
+    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
         """Return x."""
         return x
 
@@ -43,7 +50,7 @@ class AtData(Space):
 
     average: str
 
-    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> X:
+    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
         """Return the data that x leads to."""
         return turn.flow_map(f"{turn.me}.{self.average}")(x, s, torch.zeros_like(s), turn.c)
 
@@ -55,7 +62,7 @@ class Estimate(Space):
     Source: multistep consistency models, arXiv 2403.06807, eq. 8 ("invDDIM"); progressive distillation, eq. 44.
     """
 
-    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> X:
+    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
         """Return ``(x - k x_t) / (alpha_s - k alpha_t)`` with ``k = sigma_s / sigma_t``."""
         if noised is None:
             return x
@@ -68,19 +75,45 @@ class Estimate(Space):
 class Features(Space):
     """What a frozen network's submodules ``taps`` say of x at time s, channels normalised to length 1, end to end.
 
-    A perceptual distance without a download when the network is the teacher.  Source: SoundCTM, arXiv 2405.18503,
-    section 3.1.  *Ours*: 1e-6 in the length, so that silent features count 0.
+    A perceptual distance without a download when the network is the teacher; the feature matching of a critic with
+    ``judge``, that is when it is asked for a judgement, and ``unit`` false: then features are not normalised, but
+    scaled so that the mean of a metric (L1) over all is the sum of its means over the taps.
+    Source: SoundCTM, arXiv 2405.18503, section 3.1; PeriodWave-Turbo, arXiv 2408.08019.  *Ours*: 1e-6 in the
+    length, so that silent features count 0.
     """
 
     network: str = "teacher"
     taps: tuple[str, ...] = ("middle",)
+    judge: bool = False
+    unit: bool = True
 
     def networks(self) -> tuple[str, ...]:
         """Return the network that is tapped."""
         return (self.network,)
 
-    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> X:
+    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
         """Return the features of each item as one vector; they carry the graph of x."""
-        found = tapped(turn.plain(self.network), self.taps, x, s, turn.c)
-        unit = [f / (f.square().sum(1, keepdim=True) + 1e-6).sqrt() / f[0, 0].numel() ** 0.5 for f in found]
-        return torch.cat([part.flatten(1) for part in unit], 1)
+        view = turn.critic(self.network) if self.judge else turn.plain(self.network)
+        found = tapped(view, self.taps, x, s, turn.c)
+        if self.unit:
+            unit = [f / (f.square().sum(1, keepdim=True) + 1e-6).sqrt() / f[0, 0].numel() ** 0.5 for f in found]
+            return torch.cat([part.flatten(1) for part in unit], 1)
+        values = sum(f[0].numel() for f in found)
+        return torch.cat([f.flatten(1) * (values / f[0].numel()) for f in found], 1)
+
+
+@dataclass(frozen=True)
+class LogMels(Space):
+    """Log-mels of waveforms x (b, 1, samples) at seven scales, end to end: how they sound, whatever their phases.
+
+    ``rate`` is in Hz.  Scaled so that the mean of a metric (L1) over all is the sum of its means over the scales.
+    Source: PeriodWave-Turbo, arXiv 2408.08019, and its code.
+    """
+
+    rate: int = 16_000
+
+    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
+        """Return the log-mels of each item as one vector."""
+        found = [mel.flatten(1) for mel in multi_scale_log_mel(x[:, 0], self.rate)]
+        values = sum(mel.shape[1] for mel in found)
+        return torch.cat([mel * (values / mel.shape[1]) for mel in found], 1)

@@ -92,6 +92,10 @@ class Tangent(Term):
     taming: Taming = field(default_factory=Unit)
 
     SOURCE = "arXiv 2410.11081"
+    PITFALLS = (
+        "Tangent blows up when the derivative with respect to time is let in too soon or too strongly: lengthen "
+        "'warmup', lower the learning rate, use the taming 'unit', and a network whose time embedding is slow."
+    )
 
     def networks(self) -> tuple[str, ...]:
         """Return what states and slope ask for."""
@@ -103,23 +107,29 @@ class Tangent(Term):
         s = self.endpoint.draw(process, t, t, turn.draws.uniform(len(t)), turn.progress)
         noised, student = self.states(turn, t), turn.flow_map()
         masks = int(torch.randint(2**62, ()))
-        with torch.no_grad(), dropout_from(masks, t.device):
-            v = self.slope(turn, noised)
-            rate = along(lambda x, t: student(x, t, s, turn.c), noised.x, t, v)
+        with torch.no_grad():
+            with dropout_from(masks, t.device):
+                v = self.slope(turn, noised)
+            with dropout_from(masks, t.device):  # the same masks again, however many the slope has used
+                rate = along(lambda x, t: student(x, t, s, turn.c), noised.x, t, v)
         with dropout_from(masks, t.device):
             x0 = turn.denoiser()(noised.x, t, turn.c, s)
-        keep, slant = self._factors(process, noised.x, t, s)
+        keep, sign = self._factors(process, noised.x, t, s)
         first = keep * (v - process.velocity(noised.x, x0.detach(), t))
         change = first + scalar(self.warmup, turn.progress) * (rate - first)
-        change = -slant.sign() * over(self.scale(process, t, s), change) * change
+        change = -sign * over(self.scale(process, t, s), change) * change
         return self.taming(self.output.output(process, x0, noised.x, t), change)
 
     def _factors(self, process: Process, like: X, t: T, s: T) -> tuple[Tensor, Tensor]:
-        """Return the factors of x and of F in G(x, t, s), one number per item with trailing axes."""
+        """Return the factor of x in G(x, t, s) and the sign of that of F, one number per item with trailing axes.
+
+        The sign is that of F in the estimate of the data, since a step never takes the estimate away; so it has a
+        value on the diagonal s = t too, where G does not depend on F.
+        """
         one = over(torch.ones_like(t), like)
         zero = torch.zeros_like(one)
         keep = process.step(one, self.output.x0(process, zero, one, t), t, s)
-        return keep, process.step(zero, self.output.x0(process, one, zero, t), t, s)
+        return keep, self.output.x0(process, one, zero, t).sign()
 
 
 def along(function: Callable[[X, T], X], x: X, t: T, v: X) -> X:

@@ -188,5 +188,5 @@ class Jump:
         path, sigma_t = self.process, self.process.sigma(t)
         keep = torch.where(sigma_t > 0, path.sigma(s) / sigma_t, 1.0)
         gain = path.alpha(s) - path.alpha(t) * keep
-        jump = (self.world.flow(x, t, s) - over(keep, x) * x) / over(gain, x)
+        jump = (self.world.flow(x, t, s) - over(keep, x) * x) / over(gain.clamp_min(1e-12), x)
         return torch.where(over(gain, x) > 1e-12, jump, here)

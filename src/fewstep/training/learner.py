@@ -103,8 +103,10 @@ class Learner:
 
 def _chosen(net: nn.Module, only: Sequence[str]) -> dict[str, nn.Parameter]:
     """Return the parameters that learn, by name; the others stay as they are."""
-    everything = dict(net.requires_grad_(False).named_parameters())
+    everything = dict(net.named_parameters())
     chosen = {name: p for name, p in everything.items() if not only or any(re.search(each, name) for each in only)}
+    for name, parameter in everything.items():
+        parameter.requires_grad_(name in chosen)  # so that wrappers know at once which gradients to wait for
     if not chosen:
         raise RecipeError(f"no parameter of the network matches {list(only)}; {nearest(only[0], everything)}")
     return chosen

@@ -101,7 +101,7 @@ class Cells(Pairs):
 
 @dataclass(frozen=True)
 class Leaps(Pairs):
-    """Two points of a grid that are n cells apart, ``p(n) ~ n^power`` for n up to ``most``; then one of these at random.
+    """Two points of a grid, n cells apart: ``p(n) ~ n^power`` for n up to ``most``, then one of these pairs at random.
 
     Source: CTM, arXiv 2310.02279, appendix C (power 1; there one n for the whole batch, the number of solver steps).
     """

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["Mel", "multi_scale_log_mel"]
+__all__ = ["FLOOR", "Mel", "multi_scale_log_mel"]
 
 SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
 """Window and bands of each scale.  Source: PeriodWave-Turbo, arXiv 2408.08019, the reconstruction loss of its code."""
@@ -55,14 +55,18 @@ class Mel:
         return self.gathered(self.spectrum(x)).clamp_min(floor).log10()
 
 
-def multi_scale_log_mel(x: Float[Tensor, "b n"], rate: int = 16_000) -> list[Float[Tensor, "b _k _m"]]:
+def multi_scale_log_mel(
+    x: Float[Tensor, "b n"], rate: int = 16_000, floor: float = FLOOR
+) -> list[Float[Tensor, "b _k _m"]]:
     """Return the log-mels of sound at seven scales: windows of 32 to 2048, hop a quarter, 5 to 320 bands.
+
+    Magnitudes are clamped at ``floor``, below which nothing counts.
 
     Source: PeriodWave-Turbo, arXiv 2408.08019.  *Ours*: triangles of height 1 on the HTK scale, where librosa's have
     area 1 on Slaney's; a factor per band, which the difference of two logarithms does not see.
     """
     mel = Mel(1, rate=rate, high=rate / 2)
-    return [replace(mel, bands=bands, window=window, hop=window // 4).log(x) for window, bands in SCALES]
+    return [replace(mel, bands=bands, window=window, hop=window // 4).log(x, floor) for window, bands in SCALES]
 
 
 def _mel(hertz: float) -> float:

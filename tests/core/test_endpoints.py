@@ -97,13 +97,14 @@ def test_beneath_is_a_law_up_to_r_for_a_share_of_the_items(share: float):
     assert (s[~below] == 3).all()
 
 
-def test_beneath_of_the_law_of_t_is_a_sorted_pair():
-    """MeanFlow: t and s are the larger and the smaller of two draws of one law, in law."""
+def test_beneath_of_the_law_of_t_puts_every_other_item_on_the_diagonal():
+    """MeanFlow's second setting for CIFAR-10, s = min(draw, t): not the sorted pair of the first one."""
     law = LogNormal()
     u, v = torch.cartesian_prod(MIDDLES[::1200], MIDDLES[::1200]).T
     t = law.times(EDM(), u)
     s = Beneath(law).draw(EDM(), t, t, v, NOW)
     assert torch.equal(s, torch.minimum(law.times(EDM(), v), t))
+    assert (s == t).double().mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_opposite_is_as_far_below_and_not_below_0():

@@ -40,7 +40,7 @@ def test_the_same_seed_makes_the_same_notes(kind):
 
 
 def test_notes_are_opened_by_name():
-    assert NAMED == ("digits", "notes", "notes-wave")
+    assert {"notes", "notes-wave"} <= set(NAMED)
     assert [open_data(name).name for name in NAMED] == list(NAMED)
     with pytest.raises(DataError, match="sounds of one form"):
         open_data("notes", size=32)

@@ -307,9 +307,9 @@ def test_recipes_that_a_document_names_exist(path):
     assert named - set(paper_names()) == set()
 
 
-def test_advice_names_recipes_that_exist_or_are_planned():
+def test_advice_names_recipes_that_exist():
     advice = read_advice(DOCS / "choose.yaml")
-    assert len(advice) == 9
+    assert len(advice) >= 9
     assert {name for one in advice for name in one.recipes} - set(paper_names()) == set()
 
 

@@ -1,6 +1,7 @@
 """Bootstrapping from noise: the signal is integrated down the teacher's path, and two steps agree with one."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_bootstrapping_with_an_exact_teacher_is_the_ddim_chain(weight):
     world = Gaussian(COSINE, column(0.0), STD)
     x = 1.3 * COSINE.sigma(times[:1])[:, None]
     chain = [x]
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in pairwise(times):
         chain.append(DDIM()(world, chain[-1], torch.stack([t, s])))
     assert torch.allclose(slopes * x[0, 0], torch.cat(chain)[:, 0], rtol=1e-9)
 

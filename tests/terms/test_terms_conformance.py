@@ -10,8 +10,8 @@ from fewstep.batch import Batch
 from fewstep.couplings import Annealed, Stored
 from fewstep.denoiser import Denoiser, Denoises
 from fewstep.draws import Draws
-from fewstep.errors import RecipeError
 from fewstep.endpoints import Beneath, OnGrid, Opposite, Origin, Segments
+from fewstep.errors import RecipeError
 from fewstep.pairs import Cells, Dyadic, Leaps, LogNormalCells, Midpoints, Moment, Ratio, ToData
 from fewstep.points import Doubling, Even, Halving
 from fewstep.predict import EDM, X0, Eps, V, Velocity
@@ -67,7 +67,13 @@ from fewstep.training import OneStep, Transport
 from fewstep.turn import Turn
 
 GRID, CHAIN, TAPPED, NEAR = Karras(0.02, 8.0), Trailing(8.0, 3.0), Features(taps=("middle.0",)), Diffused(Transport())
-MULTISTEP = {"bridge": TeacherBridge(solver=DDIM()), "space": Estimate(), "metric": PseudoHuber(), "weight": SNRPlusOne()}
+EVEN = Straight(0.1, 0.9)
+MULTISTEP = {
+    "bridge": TeacherBridge(solver=DDIM()),
+    "space": Estimate(),
+    "metric": PseudoHuber(),
+    "weight": SNRPlusOne(),
+}
 PROGRESSIVE = {
     "bridge": JumpBridge("target"),
     "target": Averaged("target"),
@@ -96,7 +102,7 @@ ROWS: list[tuple[str, Term]] = [
     ("student", Consistency(Ratio(LogNormal()), Beneath(LogNormal(), 0.5), bridge=TeacherBridge())),
     ("student", Tangent(LogNormal(), slope=TeacherSlope(), output=EDM(), scale=DataShare(), warmup=0.5)),
     ("student", Tangent(LogNormal(), Beneath(LogNormal(), 0.5), taming=Adaptive(0.75))),
-    ("student", Tangent(Straight(0.1, 0.9), OnGrid(GRID), states=TeacherPath(8.0), slope=TeacherSlope(), taming=Square())),
+    ("student", Tangent(EVEN, OnGrid(GRID), states=TeacherPath(8.0), slope=TeacherSlope(), taming=Square())),
     ("student", Tangent(LogNormal(), slope=MixedSlope(0.5, 0.3), output=V())),
     ("student", Bootstrap(8.0, Cells(CHAIN, Even(9)), weight=SignalStep())),
     ("student", Bootstrap(8.0, ToData(Straight(0.2, 0.8)), solver=DPMSolver(), metric=L1())),

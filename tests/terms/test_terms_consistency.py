@@ -70,7 +70,7 @@ def costs(term: Consistency, grid: Tensor, slopes: Tensor) -> Tensor:
     cells = len(grid) - 1
     u = ((torch.arange(cells, dtype=torch.float64) + 0.5) / cells)[:, None].expand_as(x0).flatten()
     views = {"student": Table(grid, slopes), "teacher": Gaussian(EDM(), column(0.0), STD)}
-    draws = Given([z.reshape(-1, 1), column(0.0)], [u, column(0.5)])
+    draws = Given([z.reshape(-1, 1), *(column(0.0) for _ in range(3))], [u, column(0.5)])  # no noise on the bridge
     cost = term(Turn("student", views, Batch(x0.reshape(-1, 1)), draws, OneStep(HIGH)))
     return cost.reshape(cells, -1) @ weights
 
@@ -170,6 +170,16 @@ def test_stochastic_bridge_slides_towards_the_posterior_mean(eta: float, slope: 
     assert solved(term, grid)[0].item() == pytest.approx(slope, rel=0.02)
 
 
+@pytest.mark.parametrize("substeps", [2, 3])
+def test_stochastic_bridge_of_substeps_slides_as_far(substeps: int):
+    """Fresh noise in each of them: the same slope as that many cells with one step, (s_d / v_t)^(1 + eta^2)."""
+    term, grid = on(601, TeacherBridge(solver=Stochastic(0.6), substeps=substeps), high=5.0)
+    assert solved(term, grid)[0].item() == pytest.approx(exact(5.0) ** 1.36, rel=0.05)
+    still, _ = on(18, TeacherBridge(solver=Stochastic(0.0), substeps=substeps))
+    plain, grid = on(18, TeacherBridge(solver=DDIM(), substeps=substeps))
+    assert torch.equal(solved(still, grid), solved(plain, grid))
+
+
 def test_more_substeps_of_the_teacher_come_closer_to_the_flow():
     ratios = [solved(*on(18, TeacherBridge(solver=DDIM(), substeps=n)))[0].item() / exact(HIGH) for n in (1, 4, 16)]
     assert ratios[0] == pytest.approx(0.8461, abs=5e-5)
@@ -239,7 +249,8 @@ def test_gradient_vanishes_at_the_exact_map_and_only_there(name: str, kind: str,
     path = PATHS[name]
     low, high = (0.02, 8.0) if name == "edm" else (0.05 * path.t_max, 0.9 * path.t_max)
     world = worlds(path)[kind]
-    term = Consistency(Cells(Uniform(low, high), Even(9)), ENDS[end](low, high), bridge=FlowBridge(world), target=aimed(target))
+    pairs, bridge = Cells(Uniform(low, high), Even(9)), FlowBridge(world)
+    term = Consistency(pairs, ENDS[end](low, high), bridge=bridge, target=aimed(target))
     slope, cost = slope_at(term, world, 0.0)
     assert cost < 1e-10
     assert abs(slope) < 1e-5

@@ -1,5 +1,6 @@
 """Straightening: rectified flow, reflow, SlimFlow's annealing, and progressive halving, on Gaussians."""
 
+from itertools import pairwise
 from math import prod
 
 import pytest
@@ -21,7 +22,7 @@ from fewstep.scalars import Piecewise, Progress, Rounds
 from fewstep.solvers import DDIM
 from fewstep.terms import Averaged, Consistency, Denoise, Estimate, JumpBridge, TruncatedSNR, VelocityWeight
 from fewstep.testing import PATHS, Gaussian, Given, normal_points
-from fewstep.times import Along, Rectified, Schedule, Straight, Trailing, Uniform, grid
+from fewstep.times import Along, Rectified, Schedule, Trailing, Uniform, grid
 from fewstep.training import Ema, OneStep
 from fewstep.training.average import Average
 from fewstep.turn import Noised, Turn
@@ -59,7 +60,7 @@ def test_ddim_on_the_clock_of_the_noise_level_is_euler_on_that_of_rectified_flow
     z = torch.linspace(-2, 2, 5).double()[:, None]
     ours = few_step(FlowMap(Gaussian(EDM(), column(MEAN), STD)), z * (1 + high), levels, gamma=0.0)
     x, times = z, torch.linspace(top, 0, steps + 1).double()
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in pairwise(times):
         x = x + (s - t) * flow.process.velocity(x, flow(x, t.expand(5)), t.expand(5))
     assert torch.allclose(ours, x, rtol=1e-6, atol=1e-7)
 
@@ -121,7 +122,7 @@ def test_exact_second_flow_leaves_reflow_no_cost_and_the_first_one_does(place: f
     """2-RF: v = z (1 - s) - mean; under stored pairs every item's velocity is met exactly."""
     _, _, most = learning(Stored(), lambda theta: Linearly(lambda t: (1 - STD) / (t + (1 - t) * STD), theta), place)
     assert most < 1e-24
-    slope, cost, _ = learning(Stored(), lambda theta: Linearly(lambda t: annealed(t, 1.0), theta), place)
+    _, cost, _ = learning(Stored(), lambda theta: Linearly(lambda t: annealed(t, 1.0), theta), place)
     assert cost > 1e-3
     assert abs(learning(Independent(), lambda theta: Linearly(lambda t: annealed(t, 1.0), theta), place)[0]) < 1e-7
 
@@ -157,7 +158,7 @@ def test_annealing_runs_from_fresh_noise_to_the_stored():
 @pytest.mark.parametrize("coupling", [Stored(), Annealed()], ids=str)
 def test_coupling_to_stored_noise_refuses_data_without_it(coupling):
     x0 = torch.zeros(2, 1, dtype=torch.float64)
-    with pytest.raises(RecipeError, match="needs stored pairs .* give the recipe 'pairs'"):
+    with pytest.raises(RecipeError, match=r"needs stored pairs .* give the recipe 'pairs'"):
         coupling(Batch(x0), x0, Draws(0, x0.device), Progress())
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def chained(path: Process, times: Tensor, slopes: Tensor, segments: int) -> floa
     """Return the slope of the sampler: one DDIM step of the student per segment."""
     index = torch.linspace(0, len(times) - 1, segments + 1).long()
     x = torch.ones(1, 1, dtype=torch.float64)
-    for i, j in zip(index, index[1:], strict=False):
+    for i, j in pairwise(index):
         x = path.step(x, slopes[i] * x, times[i : i + 1], times[j : j + 1])
     return x.item()
 

@@ -169,10 +169,8 @@ def test_cost_is_that_of_scm(slope, warmup: float, taming):
     t, x0, z, x = drawn(turn, law)
     cost = term(turn)
     cos, sin = t.cos()[:, None], t.sin()[:, None]
-    if isinstance(slope, DataSlope):
-        dx = cos * sd * z - sin * x0
-    else:
-        dx = (cos * x - teacher(x, t)) / sin  # x0 = cos t x - sin t dx
+    taught = (cos * x - teacher(x, t)) / sin  # x0 = cos t x - sin t dx
+    dx = taught if isinstance(slope, TeacherSlope) else cos * sd * z - sin * x0
     f = -net(x / sd, t)
     with torch.no_grad():
         rate = -torch.func.jvp(lambda x, t: net(x, t), (x / sd, t), (dx / sd, torch.ones_like(t)))[1]

@@ -170,7 +170,7 @@ def test_impossible_paces_are_refused(setting):
 def chosen_training(steps: int = 12) -> Training:
     """Only the middle of the network learns, and an average follows it."""
     learner = Learner(
-        Denoiser(network(), PROCESS), Denoise(), Adam(1e-2), averages={"ema": Ema(0.9)}, only=[r"^middle\.", "^last.bias$"]
+        Denoiser(network(), PROCESS), Denoise(), Adam(1e-2), averages={"ema": Ema(0.9)}, only=["^middle", "^last.bias$"]
     )
     return Training({"student": learner}, OneStep(2.0), steps=steps, seed=5)
 

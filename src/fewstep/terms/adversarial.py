@@ -76,7 +76,9 @@ class Adversarial(Term):
     loss: GanLoss = field(default_factory=Softplus)
 
     SOURCE = "arXiv 2405.14867"
-    PITFALLS = "Adversarial pulls a student apart when it weighs too much or begins too soon: less weight, a later start."
+    PITFALLS = (
+        "Adversarial pulls a student apart when it weighs too much or begins too soon: less weight, a later start."
+    )
 
     def networks(self) -> tuple[str, ...]:
         """Return the critic."""

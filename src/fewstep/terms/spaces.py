@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewstep.process import over
-from fewstep.spectra import multi_scale_log_mel
+from fewstep.spectra import FLOOR, multi_scale_log_mel
 from fewstep.tapped import tapped
 from fewstep.turn import Noised, Turn
 from fewstep.types import T, X
@@ -106,14 +106,16 @@ class Features(Space):
 class LogMels(Space):
     """Log-mels of waveforms x (b, 1, samples) at seven scales, end to end: how they sound, whatever their phases.
 
-    ``rate`` is in Hz.  Scaled so that the mean of a metric (L1) over all is the sum of its means over the scales.
+    ``rate`` is in Hz; magnitudes are clamped at ``floor``, so that nothing quieter counts.  Scaled so that the mean of
+    a metric (L1) over all is the sum of its means over the scales.
     Source: PeriodWave-Turbo, arXiv 2408.08019, and its code.
     """
 
     rate: int = 16_000
+    floor: float = FLOOR
 
     def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
         """Return the log-mels of each item as one vector."""
-        found = [mel.flatten(1) for mel in multi_scale_log_mel(x[:, 0], self.rate)]
+        found = [mel.flatten(1) for mel in multi_scale_log_mel(x[:, 0], self.rate, self.floor)]
         values = sum(mel.shape[1] for mel in found)
         return torch.cat([mel * (values / mel.shape[1]) for mel in found], 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from fewstep.points import Even, Points
 from fewstep.process import Process
 from fewstep.scalars import Progress
-from fewstep.times import Law, Schedule, grid
+from fewstep.times import Schedule, grid
 from fewstep.types import T
 
 __all__ = ["Beneath", "Endpoint", "OnGrid", "Opposite", "Origin", "Segments"]
@@ -94,20 +94,20 @@ class Opposite(Endpoint):
 
 @dataclass(frozen=True)
 class Beneath(Endpoint):
-    """With probability ``share`` a time of a law, but never above r; else r itself.
+    """With probability ``share`` any part of the way, ``s = r u^power`` with u uniform; else r itself.
 
-    Source: MeanFlow, arXiv 2505.13447, section 4.2 (share 0.25 to 0.75; the rest is flow matching).
+    A power above 1 favours long jumps.  Source: MeanFlow, arXiv 2505.13447, section 4.2 (share 0.25 to 0.75; the rest
+    is flow matching).  *Ours*: the law of s, which gives every t jumps of all lengths.
     """
 
-    law: Law
+    power: float = 1.0
     share: float = 1.0
 
     reach = "any"
 
     def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
-        """Return the smaller of r and the law's time, or r."""
-        drawn = torch.minimum(self.law.times(process, (u / self.share).clamp(1e-12, 1 - 1e-12)), r)
-        return torch.where(u < self.share, drawn, r)
+        """Return a part of r, or r."""
+        return torch.where(u < self.share, r * (u / self.share).clamp_max(1) ** self.power, r)
 
 
 def _down_to_0(schedule: Schedule, points: int) -> Tensor:

@@ -8,7 +8,7 @@ from fewstep.pairs import Cells, Leaps
 from fewstep.points import Even, Exponential
 from fewstep.process import EDM, Linear
 from fewstep.scalars import Progress
-from fewstep.times import Along, Explicit, Karras, LogNormal, Trailing, Uniform, grid
+from fewstep.times import Explicit, Karras, Trailing, Uniform, grid
 
 MIDDLES = (torch.arange(120000, dtype=torch.float64) + 0.5) / 120000
 NOW = Progress()
@@ -86,25 +86,16 @@ def test_leaps_and_a_point_of_the_grid_share_their_times():
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
-def test_beneath_is_a_law_up_to_r_for_a_share_of_the_items(share: float):
-    law = Along(Uniform(0.0, 4.0), 0.0, 1.0)
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_beneath_is_any_part_of_the_way_for_a_share_of_the_items(share: float, power: float):
+    """The mean of u^p is 1 / (p + 1), its median 2^-p."""
     r = torch.full_like(MIDDLES, 3.0)
-    s = Beneath(law, share).draw(EDM(), r + 1, r, MIDDLES, NOW)
+    s = Beneath(power, share).draw(EDM(), r + 1, r, MIDDLES, NOW)
     below = s < r
-    assert below.double().mean().item() == pytest.approx(0.75 * share, abs=1e-4)
-    assert s[below].mean().item() == pytest.approx(1.5, abs=1e-3)
-    assert s[below].std().item() == pytest.approx(3 / 12**0.5, rel=1e-3)
+    assert below.double().mean().item() == pytest.approx(share, abs=1e-4)
+    assert s[below].mean().item() == pytest.approx(3 / (power + 1), abs=1e-3)
+    assert s[below].median().item() == pytest.approx(3 / 2**power, abs=1e-3)
     assert (s[~below] == 3).all()
-
-
-def test_beneath_of_the_law_of_t_puts_every_other_item_on_the_diagonal():
-    """MeanFlow's second setting for CIFAR-10, s = min(draw, t): not the sorted pair of the first one."""
-    law = LogNormal()
-    u, v = torch.cartesian_prod(MIDDLES[::1200], MIDDLES[::1200]).T
-    t = law.times(EDM(), u)
-    s = Beneath(law).draw(EDM(), t, t, v, NOW)
-    assert torch.equal(s, torch.minimum(law.times(EDM(), v), t))
-    assert (s == t).double().mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_opposite_is_as_far_below_and_not_below_0():
@@ -126,7 +117,7 @@ def test_a_finer_grid_whose_times_are_rounded_differently_keeps_to_the_segments(
 
 @pytest.mark.parametrize("u", [1e-12, 1 - 1e-12])
 @pytest.mark.parametrize(
-    "endpoint", [OnGrid(Karras(), Even(8)), OnGrid(Karras(), Even(8), 0.5), Beneath(LogNormal()), EDGES], ids=str
+    "endpoint", [OnGrid(Karras(), Even(8)), OnGrid(Karras(), Even(8), 0.5), Beneath(2.0), EDGES], ids=str
 )
 def test_no_endpoint_lies_above_r(endpoint, u: float):
     r = column(0.0, 0.002, 0.5, 80.0)

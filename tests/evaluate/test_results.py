@@ -16,6 +16,7 @@ from fewstep.evaluate.families import family_curves, spaced
 from fewstep.evaluate.results import Result, Trial, best_of, full, merged, over_seeds, read_results, write_results
 
 FIELDS = "data, recipe, calls, frechet, spread, ratio_to_teacher, updates, train_seconds, seeds, commit, hardware"
+FIELDS += ", pair_seconds"
 
 
 def trial(scale: float, calls: tuple[int, ...] = (1, 2), commit: str | None = "abc") -> Trial:

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import fewstep as fs
+from fewstep.jobs import pairs
 from fewstep.jobs.record import read_log
 from fewstep.training import checkpoints
 
@@ -45,6 +47,27 @@ def test_every_recipe_distils(recipe, teacher, tmp_path, cache):
     before = dict(teacher.view.net.named_parameters())
     moved = [n for n, p in student.view.net.named_parameters() if n in before and not torch.equal(p, before[n])]
     assert len(moved) > len(before) / 2
+
+
+def test_runs_share_pairs_that_are_the_same_and_no_others(teacher, tmp_path, cache, monkeypatch):
+    """The second seed and another recipe find what the first run made; other pairs get a folder of their own."""
+    made, home = [], tmp_path / "pairs"
+    draw = pairs.item_noise
+    monkeypatch.setattr(pairs, "item_noise", lambda seeds, shape: made.append(seeds) or draw(seeds, shape))
+
+    def shards_made(name: str, seed: int, *settings: str) -> int:
+        plan = replace(options(tmp_path / f"{name}-{seed}", cache, (*STUDENT, *PAIRS, *settings), seed), pairs=home)
+        made.clear()
+        fs.distill(teacher, fs.Digits(), plan, name)
+        return len(made)
+
+    assert shards_made("kd", 0) == 2
+    assert shards_made("kd", 1) == 0
+    assert shards_made("kd", 2, "pairs.seed=1") == 2
+    assert len(list(home.iterdir())) == 2
+    seconds = [fs.load_model(tmp_path / f"kd-{seed}").facts["pair seconds"] for seed in range(2)]
+    assert seconds[0] == seconds[1] >= 0
+    assert not (tmp_path / "kd-0" / "pairs").exists()
 
 
 def test_a_recipe_without_a_teacher_trains(tmp_path, cache):

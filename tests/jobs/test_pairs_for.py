@@ -31,7 +31,7 @@ def teacher(process: Process | None = None, width: int = 16) -> fs.Model:
 
 
 def made(folder: Path, spec: PairsSpec = SPEC, model: fs.Model | None = None) -> PairStore:
-    return pairs_for(spec, model or teacher(), LABELS, folder, seed=3, show=False)
+    return pairs_for(spec, model or teacher(), LABELS, folder, show=False)
 
 
 def everything(store: PairStore) -> fs.Batch:

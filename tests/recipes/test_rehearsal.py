@@ -62,7 +62,7 @@ def test_what_fits_is_computed_and_changes_nothing(name: str):
         (Regress(20.0), "needs stored pairs"),
         (Consistency(Cells(GRID, Even(9)), states=StoredPath(GRID), bridge=StoredBridge(GRID)), "'path: true'"),
         (Consistency(Cells(GRID, Even(9)), OnGrid(GRID, Even(9))), "second_time: true"),
-        (Tangent(LogNormal(), Beneath(LogNormal())), "second_time: true"),
+        (Tangent(LogNormal(), Beneath()), "second_time: true"),
         (Consistency(Cells(GRID, Even(9)), bridge=TeacherBridge(), guide=Scales(1.0, 3.0)), "with scale: true"),
         (Consistency(Cells(GRID, SquareRoot(2, 150))), "150 stages.*100 updates"),
         (Consistency(Cells(GRID, Halving(2**110, 110))), "110 stages.*100 updates"),

@@ -30,7 +30,7 @@ from fewstep.terms import (
     TeacherBridge,
 )
 from fewstep.testing import PATHS, Gaussian, Given, Jump, Mixture, normal_points
-from fewstep.times import Along, Explicit, Karras, Uniform
+from fewstep.times import Explicit, Karras, Uniform
 from fewstep.training.rollouts import OneStep
 from fewstep.turn import Turn
 
@@ -226,7 +226,7 @@ def bent_turn(world, theta: Tensor, bridge_draws: int = 0) -> Turn:
 
 ENDS = {
     "origin": lambda low, high: Origin(),
-    "below": lambda low, high: Beneath(Along(Uniform(low, high), 0.0, 1.0)),
+    "below": lambda low, high: Beneath(),
     "on grid": lambda low, high: OnGrid(Uniform(low, high), Even(9)),
     "segment": lambda low, high: Segments(Explicit((high, 0.5 * high, 0.2 * high, low)), Even(4)),
 }
@@ -345,11 +345,11 @@ def test_target_is_the_average_that_is_named():
 def test_sides_are_carried_to_the_same_end():
     """With the endpoint below r both sides are x at s: over(keep) of the estimate alone would differ."""
     world = worlds(EDM())["gaussian"]
-    term = Consistency(Cells(Karras(0.02, 8.0), Even(9)), Beneath(Along(Uniform(0.0, 8.0), 0.0, 1.0)))
+    term = Consistency(Cells(Karras(0.02, 8.0), Even(9)), Beneath())
     turn = bent_turn(world, column(0.1)[0])
     path, (u, v) = EDM(), turn.draws._uniforms
     t, r = term.pairs.draw(path, u, turn.progress)
-    s, z, x0 = torch.minimum(8 * v, r), turn.draws._normals[0], turn.batch.x0
+    s, z, x0 = v * r, turn.draws._normals[0], turn.batch.x0
 
     def to_s(x, t):
         return over(s / t, x) * x + over(1 - s / t, x) * turn.denoiser()(x, t, None, s)

@@ -64,7 +64,7 @@ def slope_at(term: Tangent, world, theta: float) -> tuple[float, float]:
     return torch.autograd.grad(cost, bend)[0].item(), cost.item()
 
 
-ENDS = {"origin": lambda path: Origin(), "beneath": lambda path: Beneath(law_on(path), 0.7)}
+ENDS = {"origin": lambda path: Origin(), "beneath": lambda path: Beneath(share=0.7)}
 OUTPUTS = {"edm": predict.EDM(), "velocity": predict.Velocity(), "v": predict.V(), "x0": predict.X0()}
 
 
@@ -112,7 +112,7 @@ def test_diagonal_is_flow_matching():
     path, t = Linear(), column(0.2, 0.5, 0.9)
     world = Gaussian(path, column(0.4, -0.3), STD)
     x0, z = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    term = Tangent(Along(Uniform(0.0, 1.0), 0.0, 1.0), Beneath(LogitNormal(), 0.25), taming=Square())
+    term = Tangent(Along(Uniform(0.0, 1.0), 0.0, 1.0), Beneath(share=0.25), taming=Square())
     draws = Given([z], [t, column(0.3, 0.6, 0.9)])
     cost = term(Turn("student", {"student": Jump(world)}, Batch(x0), draws, OneStep(1.0)))
     x = path.noise(x0, z, t)
@@ -205,11 +205,11 @@ def test_scm_asks_for_no_change_of_the_exact_student():
 def test_cost_is_that_of_mean_flow(share: float):
     """u_tgt = v - (t - s) du/dt, with (u, du/dt) = jvp(u, (x, t, s), (v, 1, 0)); ||u - u_tgt||^2 / (. + c)^p."""
     path, net, law = Linear(), Net(), LogitNormal(-0.4, 1.0)
-    term = Tangent(law, Beneath(law, share), taming=Adaptive(0.75, 1e-3))
+    term = Tangent(law, Beneath(share=share), taming=Adaptive(0.75, 1e-3))
     turn = turn_of(Denoiser(net, path, predict.Velocity(), second_time=True))
     t, x0, z, x = drawn(turn, law)
     u = turn.draws._uniforms[1]
-    s = torch.where(u < share, torch.minimum(law.times(path, (u / share).clamp_max(1 - 1e-12)), t), t)
+    s = torch.where(u < share, t * u / share, t)
     cost, v = term(turn), z - x0
     mean, rate = torch.func.jvp(lambda x, t: net(x, t, None, s), (x, t), (v, torch.ones_like(t)))
     target = (v - (t - s)[:, None] * rate).detach()
@@ -222,10 +222,10 @@ def test_cost_is_that_of_align_your_flow(r: float):
     """g = (F - v) + r (t - s) dF/dt, g / (||g|| + c), L = ||F - sg(F - g)||^2, with the teacher's v."""
     path, net, law = Linear(), Net(), LogitNormal(0.0, 1.0)
     teacher = Gaussian(path, column(0.2, -0.1, 0.3), 0.7)
-    term = Tangent(law, Beneath(law), slope=TeacherSlope(), warmup=r, taming=Unit(0.1))
+    term = Tangent(law, Beneath(), slope=TeacherSlope(), warmup=r, taming=Unit(0.1))
     turn = turn_of(Denoiser(net, path, predict.Velocity(), second_time=True), teacher)
     t, _, _, x = drawn(turn, law)
-    s = torch.minimum(law.times(path, turn.draws._uniforms[1]), t)
+    s = t * turn.draws._uniforms[1]
     cost, v = term(turn), path.velocity(x, teacher(x, t), t)
     f, rate = torch.func.jvp(lambda x, t: net(x, t, None, s), (x, t), (v, torch.ones_like(t)))
     g = ((f - v) + r * (t - s)[:, None] * rate).detach()

@@ -1,7 +1,8 @@
 """Stored pairs of a teacher: the noise z it started from, the image x0 it arrived at, and maybe the path between."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -154,8 +155,10 @@ def _write_missing(
         if index is not None:
             write_index(root, index.up_to(number, plan))
         yield start, plan.count
+        began = time.perf_counter()
         batch = make(start, start + sizes[number])
         index = (index or PairsIndex.shaped(plan, batch)).up_to(number, plan)
+        index = replace(index, seconds=round(index.seconds + time.perf_counter() - began, 1))
         write_shard(root, index, number, batch)
         write_index(root, index.up_to(following, plan))
     yield plan.count, plan.count

@@ -68,13 +68,14 @@ class PairsIndex:
     """What is promised of a store: the ``plan`` it is made by, and how far it is.
 
     ``sizes`` of the shards that are finished, ``shape`` of one item, ``condition`` shape of one condition (() for a
-    label) or None.
+    label) or None, ``seconds`` that the teacher took for them.
     """
 
     plan: PairsPlan
     sizes: tuple[int, ...]
     shape: tuple[int, ...]
     condition: tuple[int, ...] | None
+    seconds: float = 0.0
 
     @classmethod
     def shaped(cls, plan: PairsPlan, first: Batch) -> "PairsIndex":
@@ -156,6 +157,7 @@ def _parsed(stored: dict[str, Any]) -> PairsIndex:
         sizes=tuple(int(size) for size in stored["sizes"]),
         shape=tuple(int(length) for length in stored["shape"]),
         condition=None if condition is None else tuple(int(length) for length in condition),
+        seconds=float(stored.get("seconds", 0.0)),
     )
     if index.sizes != plan.sizes[: len(index.sizes)]:
         raise ValueError(f"shards of {index.sizes} do not make {plan.count} pairs by {plan.shard}")

@@ -168,7 +168,8 @@ def _folder(plan: Bench, name: str, seed: int) -> Path:
 def _options(plan: Bench, name: str, folder: Path, seed: int) -> Options:
     """Say how to run; the folder remembers the command of the bench."""
     keep_origin(folder, Origin(plan.command or f"fewstep bench {plan.data}", plan.data))
-    return Options(folder, seed, show=False, settings=_settings(plan, name), cache=plan.cache)
+    shared = plan.out / "pairs"
+    return Options(folder, seed, show=False, settings=_settings(plan, name), cache=plan.cache, pairs=shared)
 
 
 def _fit(recipe: Recipe, data: Data, options: Options, name: str, teacher: Model | None = None) -> Model:
@@ -206,7 +207,8 @@ def _trial(state: _Bench, folder: Path, jobs: Sequence[tuple[Model, int]], updat
     wanted = {model.calls(steps) for model, steps in jobs}
     found = {calls: row.frechet for calls, row in kept.rows.items() if calls in wanted and row.frechet is not None}
     machine = f"{facts['hardware']}, torch {facts['versions']['torch']}"
-    return Trial(found, updates, float(facts["training seconds"]), kept.commit, machine)
+    seconds, pairs = float(facts["training seconds"]), float(facts.get("pair seconds", 0))
+    return Trial(found, updates, seconds, kept.commit, machine, pairs)
 
 
 def _teacher_lines(state: _Bench, recipe: Recipe) -> list[Result]:

@@ -3,24 +3,26 @@
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from fewstep.batch import Batch
-from fewstep.data import Data, batches
+from fewstep.data import Data, PairStore, batches
 from fewstep.errors import UnhealthyTraining
 from fewstep.files import write_whole
 from fewstep.jobs.health import Doctor, reference_of
 from fewstep.jobs.measure import CACHE, judge_for
-from fewstep.jobs.pairs import pairs_for
+from fewstep.jobs.pairs import pairs_for, shared_folder
 from fewstep.jobs.progress import bar
 from fewstep.jobs.record import Record
 from fewstep.model import Model
-from fewstep.recipes import Assembly, Recipe, assemble, load_recipe
+from fewstep.recipes import Assembly, PairsSpec, Recipe, assemble, load_recipe
 from fewstep.store import load_model, read_run, save_model
 from fewstep.training import Collapse, Training, load_weights, train, weights_bytes
 from fewstep.versions import hardware, versions
@@ -36,7 +38,8 @@ LOGGED = 200  # turns of each learner that are written down; more only make the 
 class Options:
     """What a run needs besides its recipe: where it goes, its seed, and whether it shows bars.
 
-    ``settings`` are ``path=value`` changes to the recipe, ``cache`` keeps the judge's feature network.
+    ``settings`` are ``path=value`` changes to the recipe, ``cache`` keeps the judge's feature network, ``pairs`` the
+    teacher's pairs that runs share (None: a run keeps its own).
     """
 
     out: Path | str
@@ -44,6 +47,7 @@ class Options:
     show: bool = True
     settings: Sequence[str] = ()
     cache: Path = CACHE
+    pairs: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -63,7 +67,7 @@ class _Run:
     record: Record
     accelerator: Accelerator
     options: Options
-    before: float
+    before: Mapping[str, Any]
 
 
 def train_teacher(data: Data, options: Options, recipe: str = "edm") -> Model:
@@ -123,14 +127,14 @@ def _prepare(
     ``given`` are the teacher and the model that was given first.
     """
     teacher, origin = given
-    cuda, source, began = torch.cuda.is_available(), data, time.perf_counter()
+    cuda, source = torch.cuda.is_available(), data
     accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
     if recipe.pairs is not None and teacher is not None:
         labels = data.batch(range(len(data))).c
         teacher.to(accelerator.device)
         with accelerator.main_process_first():
-            source = pairs_for(recipe.pairs, teacher, labels, options.folder / "pairs", options.seed, options.show)
-    spent = time.perf_counter() - began if source is not data else 0.0
+            home = _home(recipe.pairs, teacher, labels, options)
+            source = pairs_for(recipe.pairs, teacher, labels, home, options.show)
     for model in filter(None, given):
         model.to("cpu")  # networks are built and checked there
     example = source.batch(range(min(len(source), 2000 if source is data else 64)))  # paths are many times as large
@@ -140,10 +144,15 @@ def _prepare(
     assembly.training.prepare(accelerator)
     record.resume(assembly.training)
     doctor = _doctor(recipe, data, options, teacher, float(record.best.get("score", math.inf)))
-    record.seconds = record.seconds or spent
     model = _model(assembly, recipe, data)
-    before = 0.0 if not recipe.begins or teacher is None else float(teacher.facts["training seconds"])
+    before = {} if not recipe.begins or teacher is None else teacher.facts
     return _Run(recipe, source, assembly.training, model, doctor, record, accelerator, options, before)
+
+
+def _home(spec: PairsSpec, teacher: Model, labels: Tensor | None, options: Options) -> Path:
+    """Return where the pairs of this run are."""
+    own = options.folder / "pairs"
+    return own if options.pairs is None else shared_folder(options.pairs, spec, teacher, labels)
 
 
 def _doctor(recipe: Recipe, data: Data, options: Options, teacher: Model | None, best: float) -> Doctor:
@@ -208,10 +217,12 @@ def _finish(run: _Run, facts: dict[str, object]) -> Model:
 
 def _made(run: _Run) -> dict[str, object]:
     """Say how a finished model was made."""
+    made = run.source.index.seconds if isinstance(run.source, PairStore) else 0.0
     return {
         "trained steps": run.training.steps,
         "best step": int(run.record.best["step"]),
-        "training seconds": round(run.record.seconds + run.before, 1),
+        "training seconds": round(run.record.seconds + float(run.before.get("training seconds", 0)), 1),
+        "pair seconds": round(made + float(run.before.get("pair seconds", 0)), 1),
         "hardware": hardware(),
         "versions": versions(),
     }

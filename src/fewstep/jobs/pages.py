@@ -17,6 +17,8 @@ set at a number of network calls: mean and standard deviation (with n - 1) over 
 begin with one teacher. A model is judged on as many samples as there are real items (at most 10,000), of labels in the
 proportions of the real data and seeds from 1,000,000 on; its checkpoint was chosen by the same distance on other seeds.
 The floor is one half of the real data against the other, at half the samples, so biased upwards a little more.
+Seconds are those of the training with its looks at samples, the stage before included; after a plus those in which the
+teacher made stored pairs, once for all seeds and for every recipe that uses the same.
 Fréchet distances are of the features of a small network trained from a fixed seed: never compare them with others'.
 """
 
@@ -125,8 +127,8 @@ def _cells(lines: Sequence[Result], calls: Sequence[int]) -> list[str]:
 
 
 def _seconds(lines: Sequence[Result]) -> str:
-    seconds = lines[0].train_seconds
-    return "-" if seconds is None else f"{seconds:.0f} s"
+    seconds, pairs = lines[0].train_seconds, lines[0].pair_seconds
+    return "-" if seconds is None else f"{seconds:.0f}{f' + {pairs:.0f}' if pairs else ''} s"
 
 
 def _family(name: str, recipes: Mapping[str, Recipe]) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fewstep.batch import Batch, States
 from fewstep.data import PairStore, write_pairs
+from fewstep.data.base import digest
 from fewstep.data.pairs import PairsPlan
 from fewstep.denoiser import Denoises
 from fewstep.draws import item_noise
@@ -17,14 +18,29 @@ from fewstep.recipes import PairsSpec, guide
 from fewstep.store import fingerprint
 from fewstep.types import Cond, X
 
-__all__ = ["pairs_for"]
+__all__ = ["pairs_for", "shared_folder"]
 
 
-def pairs_for(spec: PairsSpec, teacher: Model, labels: Tensor | None, folder: Path, seed: int, show: bool) -> PairStore:
+def pairs_for(spec: PairsSpec, teacher: Model, labels: Tensor | None, folder: Path, show: bool) -> PairStore:
     """Make the pairs of a recipe, or continue, or open them when they are complete.
 
     ``labels`` are those of the real data: pair i is of label ``labels[i % len]``.
     """
+    plan = _plan(spec, teacher, labels)
+    writing = write_pairs(folder, _maker(spec, teacher, labels), plan)
+    with bar("teacher pairs", show) as move:
+        for done, total in writing:
+            move(done, total)
+    return PairStore.open(folder, plan.facts)
+
+
+def shared_folder(home: Path, spec: PairsSpec, teacher: Model, labels: Tensor | None) -> Path:
+    """Return the folder in ``home`` that is for just these pairs, for runs that share them."""
+    plan = _plan(spec, teacher, labels)
+    return home / digest([repr((plan.count, plan.settings)).encode()])
+
+
+def _plan(spec: PairsSpec, teacher: Model, labels: Tensor | None) -> PairsPlan:
     times = tuple(spec.schedule.steps(spec.steps).tolist())
     made_with = {
         "teacher": fingerprint(teacher),
@@ -32,24 +48,20 @@ def pairs_for(spec: PairsSpec, teacher: Model, labels: Tensor | None, folder: Pa
         "steps": str(spec.steps),
         "times": ", ".join(f"{time:.6g}" for time in times),
         "guidance": "; ".join(map(repr, spec.guidance)) or "none",
-        "seed": str(seed),
+        "seed": str(spec.seed),
+        "conditions": "none" if labels is None else digest([labels.cpu().contiguous().numpy().tobytes()]),
     }
-    plan = PairsPlan(spec.count, spec.shard, made_with, teacher.classes, times[:-1] if spec.path else ())
-    writing = write_pairs(folder, _maker(spec, teacher, labels, seed), plan)
-    with bar("teacher pairs", show) as move:
-        for done, total in writing:
-            move(done, total)
-    return PairStore.open(folder, plan.facts)
+    return PairsPlan(spec.count, spec.shard, made_with, teacher.classes, times[:-1] if spec.path else ())
 
 
-def _maker(spec: PairsSpec, teacher: Model, labels: Tensor | None, seed: int) -> Callable[[int, int], Batch]:
+def _maker(spec: PairsSpec, teacher: Model, labels: Tensor | None) -> Callable[[int, int], Batch]:
     times, guided = spec.schedule.steps(spec.steps), guide(teacher.view, spec.guidance)
     device = next((parameter.device for parameter in teacher.view.net.parameters()), torch.device("cpu"))
 
     @torch.no_grad()
     def make(start: int, stop: int) -> Batch:
         """Solve the teacher from the noise of pairs start to stop, 512 at a time."""
-        z = item_noise([seed * 10**9 + i for i in range(start, stop)], teacher.shape)[0].to(device)
+        z = item_noise([spec.seed * 10**9 + i for i in range(start, stop)], teacher.shape)[0].to(device)
         c = None if labels is None else labels[torch.arange(start, stop) % len(labels)].to(device)
         sigma = teacher.view.process.sigma(times[:1]).float().to(device)
         parts = [

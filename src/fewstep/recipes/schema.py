@@ -71,7 +71,8 @@ class FrozenSpec:
 class PairsSpec:
     """Pairs of noise and teacher sample that are made before the training: ``count`` of them, ``shard`` a file.
 
-    ``path``: whether the states between are kept too, one at every time of the schedule.
+    ``path``: whether the states between are kept too, one at every time of the schedule.  ``seed`` is that of their
+    noise; runs with other seeds use the same pairs.
     Raises ``RecipeError`` for a path along which the solver cannot stop.
     """
 
@@ -82,6 +83,7 @@ class PairsSpec:
     shard: int = 2_500
     guidance: tuple[Guidance, ...] = ()
     path: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.path and not isinstance(self.solver, DDIM | Euler | Heun):

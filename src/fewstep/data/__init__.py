@@ -9,7 +9,7 @@ from fewstep.data.loader import batches
 from fewstep.data.moving import MovingDigits
 from fewstep.data.notes import Notes, NotesWave
 from fewstep.data.open import NAMED, open_data
-from fewstep.data.pairs import PairStore, write_pairs
+from fewstep.data.pairs import PairsPlan, PairStore, write_pairs
 
 __all__ = [
     "NAMED",
@@ -22,6 +22,7 @@ __all__ = [
     "Notes",
     "NotesWave",
     "PairStore",
+    "PairsPlan",
     "batches",
     "open_data",
     "write_pairs",

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from fewstep.batch import Batch, States
-from fewstep.data import PairStore, write_pairs
+from fewstep.data import PairsPlan, PairStore, write_pairs
 from fewstep.data.base import digest
-from fewstep.data.pairs import PairsPlan
 from fewstep.denoiser import Denoises
 from fewstep.draws import item_noise
 from fewstep.jobs.progress import bar

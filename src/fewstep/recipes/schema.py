@@ -10,7 +10,7 @@ from fewstep.guidance import Guidance
 from fewstep.predict import Prediction
 from fewstep.process import Process
 from fewstep.sampling import Sampler
-from fewstep.solvers import DDIM, Euler, Heun, Solver
+from fewstep.solvers import Heun, Solver
 from fewstep.terms import Objective
 from fewstep.times import Schedule
 from fewstep.training import Ema, Optimiser, Rollout
@@ -86,7 +86,7 @@ class PairsSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.path and not isinstance(self.solver, DDIM | Euler | Heun):
+        if self.path and not self.solver.stepwise:
             raise RecipeError(
                 f"a path was asked for with the solver {self.solver}, whose steps remember the ones before, draw noise "
                 "or are unknown; accepted are ddim, euler and heun, whose steps can be taken one by one. Choose one of "

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,9 @@ class Solver(ABC):
 
     order: int
     """The global error falls as (step size)^order on a smooth ODE; 0 for stochastic rules."""
+
+    stepwise: ClassVar[bool] = False
+    """Whether a step depends on nothing but its x, so that a path can be taken one step at a time."""
 
     @abstractmethod
     def __call__(self, denoiser: Denoises, x: X, times: Tensor, c: Cond = None, draws: Draws | None = None) -> X:

@@ -22,6 +22,7 @@ class DDIM(Solver):
     """
 
     order = 1
+    stepwise = True
     SOURCE = "arXiv 2010.02502"
 
     def __call__(self, denoiser: Denoises, x: X, times: Tensor, c: Cond = None, draws: Draws | None = None) -> X:

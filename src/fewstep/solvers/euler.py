@@ -21,6 +21,7 @@ class Euler(Solver):
     """
 
     order = 1
+    stepwise = True
     SOURCE = "arXiv 2206.00364"
 
     def __call__(self, denoiser: Denoises, x: X, times: Tensor, c: Cond = None, draws: Draws | None = None) -> X:

@@ -22,6 +22,7 @@ class Heun(Solver):
     """
 
     order = 2
+    stepwise = True
     SOURCE = "arXiv 2206.00364"
 
     def __call__(self, denoiser: Denoises, x: X, times: Tensor, c: Cond = None, draws: Draws | None = None) -> X:

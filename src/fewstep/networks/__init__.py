@@ -11,6 +11,7 @@ from fewstep.networks.heads import Headed
 from fewstep.networks.mlp import MLP
 from fewstep.networks.named import build_network, complete, described, settings_of
 from fewstep.networks.periods import MultiPeriod
+from fewstep.networks.routed import Routed
 from fewstep.networks.second import SecondTime
 from fewstep.networks.unet import UNet
 from fewstep.networks.unet1d import UNet1D
@@ -23,6 +24,7 @@ __all__ = [
     "DiT",
     "Headed",
     "MultiPeriod",
+    "Routed",
     "SecondTime",
     "TimeEmbedding",
     "UNet",

@@ -40,3 +40,21 @@ def test_transport_is_fresh_noise_every_time():
     first, second = (Transport()(Batch(x0), x0, draws, Progress()) for _ in range(2))
     assert first.dtype == x0.dtype
     assert not torch.equal(first.sort(0).values, second.sort(0).values)
+
+
+def test_within_labels_every_label_keeps_its_noise_and_is_matched_by_itself():
+    x0, z = torch.randn(2, 24, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    c = torch.arange(24) % 3
+    found = Transport(within=True)(Batch(x0 + 5.0 * c[:, None], c), x0 + 5.0 * c[:, None], Given([z]), Progress())
+    for label in range(3):
+        assert torch.equal(found[c == label], matched(x0[c == label], z[c == label]))
+
+
+@pytest.mark.parametrize(("within", "mean"), [(False, (2 / torch.pi) ** 0.5), (True, 0.0)])
+def test_across_labels_the_noise_of_a_label_is_no_longer_normal(within: bool, mean: float):
+    """Two labels far apart share the noise out between them: one gets the upper half, of mean sqrt(2 / pi)."""
+    generator = torch.Generator().manual_seed(0)
+    c, z = torch.arange(400) % 2, torch.randn(400, 1, generator=generator, dtype=torch.float64)
+    x0 = 100.0 * c[:, None].double()
+    found = Transport(within)(Batch(x0, c), x0, Given([z]), Progress())
+    assert found[c == 1].mean().item() == pytest.approx(mean, abs=0.1)

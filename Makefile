@@ -30,7 +30,7 @@ test: $(VENV)/.stamp-test
 test-slow: $(VENV)/.stamp-test
 	$(BIN)/pytest -m slow
 
-bench: venv
+bench: $(VENV)/.stamp-test
 	$(BIN)/fewstep bench digits --recipes all
 	$(if $(BENCHMARKS),,$(error no script in benchmarks/))
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done

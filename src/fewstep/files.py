@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or absent: a reader never sees half of one."""
+"""Files and folders that are either whole or absent, and logs in lines: a reader never takes half for a whole."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fewstep.errors import WeightsError
 
-__all__ = ["whole_folder", "write_whole"]
+__all__ = ["append_line", "whole_folder", "write_whole"]
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -29,6 +29,18 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file that is read while it is written; its end of line says that it is whole.
+
+    Raises ``WeightsError`` when the disk is full or not writable.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    except OSError as error:
+        raise _unwritten(path, error) from error
 
 
 @contextmanager

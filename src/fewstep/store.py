@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ from fewstep.denoiser import Denoiser
 from fewstep.errors import WeightsError
 from fewstep.files import write_whole
 from fewstep.model import Model
-from fewstep.networks import build_network, described
+from fewstep.networks import LORA, LoraFile, build_network, described, digest_of
 from fewstep.predict import Prediction
 from fewstep.process import Process
 from fewstep.recipes import Builder, Document, spell
 from fewstep.sampling import Sampler
+from fewstep.sharing import copy_sharing
 from fewstep.training import load_weights, weights_bytes
 
-__all__ = ["fingerprint", "load_model", "read_run", "save_model"]
+__all__ = ["fingerprint", "load_lora", "load_model", "read_run", "save_model"]
 
 FORMAT = 1
 WORDS, WEIGHTS = "run.json", "model.safetensors"
@@ -47,7 +47,7 @@ def save_model(model: Model, folder: Path | str) -> None:
 
 def fingerprint(model: Model) -> str:
     """Return 16 hexadecimal digits that change with any weight."""
-    return sha256(weights_bytes(model.view.net)).hexdigest()[:16]
+    return digest_of(model.view.net)
 
 
 def load_model(folder: str | Path, net: nn.Module | None = None) -> Model:
@@ -58,12 +58,31 @@ def load_model(folder: str | Path, net: nn.Module | None = None) -> Model:
     """
     root = Path(folder)
     words = read_run(root)
-    build = Builder(Document(str(root / WORDS), words)).build
     if net is None and not described(words["network"]):
         _refuse_own_network(root)
     if net is None or words["network"]:
         net = build_network(words["network"], net)
     load_weights(net, root / WEIGHTS)
+    return _model(root, words, net)
+
+
+def load_lora(folder: str | Path, base: Model) -> Model:
+    """Read the adapter in a folder and put it on the model that it was made on: the student, without its weights.
+
+    Equal to ``load_model`` up to rounding.  Raises ``WeightsError`` when the folder holds no adapter, and for another
+    base.
+    """
+    root = Path(folder)
+    words, file = read_run(root), LoraFile.read(root / LORA)
+    file.refuse_other(base.view.net, root / LORA)
+    net = build_network(words["network"], copy_sharing(base.view.net, ()))
+    net.load_state_dict(file.onto(base.view.net))
+    return _model(root, words, net)
+
+
+def _model(root: Path, words: dict[str, Any], net: nn.Module) -> Model:
+    """Return what the words say, around a network."""
+    build = Builder(Document(str(root / WORDS), words)).build
     process: Process = build(Process, words["process"], "process")  # type: ignore[type-abstract]
     prediction: Prediction = build(Prediction, words["prediction"], "prediction")  # type: ignore[type-abstract]
     sampler: Sampler = build(Sampler, words["sampler"], "sampler")  # type: ignore[type-abstract]

@@ -9,7 +9,17 @@ from fewstep.recipes import Builder, Document, bibliography, choices, cite, load
 from fewstep.recipes.read import PAPERS
 from fewstep.sampling import FewStep, ManyStep, Sampler
 from fewstep.scalars import Cosine, Piecewise
-from fewstep.terms import Adversarial, Consistency, Denoise, DistributionMatching, L2Norm, PseudoHuber
+from fewstep.terms import (
+    Adversarial,
+    Consistency,
+    Denoise,
+    DistributionMatching,
+    HiddenScales,
+    Identity,
+    JensenShannon,
+    L2Norm,
+    PseudoHuber,
+)
 from fewstep.times import Explicit, Karras, LogNormal
 from fewstep.vp import VP
 
@@ -148,6 +158,7 @@ def test_unknown_recipes_are_refused_with_the_nearest():
         Cosine(1.0),
         Piecewise(((0.0, 1.0), (1.0, 0.0))),
         DistributionMatching(),
+        DistributionMatching(divergence=JensenShannon(), estimator=Identity(1.2), guide=HiddenScales(1.0, 2.0)),
         Adversarial("critic"),
         PseudoHuber(0.1),
         L2Norm(),

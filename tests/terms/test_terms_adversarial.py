@@ -11,7 +11,7 @@ from fewstep.denoiser import Denoiser
 from fewstep.errors import RecipeError
 from fewstep.guidance import CFG
 from fewstep.predict import X0
-from fewstep.terms import Adversarial, Discriminate, Hinge, Softplus
+from fewstep.terms import Adversarial, ApproximateR1, Discriminate, Hinge, Softplus
 from fewstep.testing import Affine, Gaussian, Given, as_network, normal_points, small_views
 from fewstep.times import Along, Uniform
 from fewstep.training.rollouts import OneStep
@@ -130,10 +130,34 @@ def test_losses_are_their_formulas():
     assert torch.equal(Hinge().critic(real, fake), (1 + fake).clamp(min=0) + (1 - real).clamp(min=0))
 
 
+class Linear(Constant):
+    """A critic with the same slope in each coordinate."""
+
+    def forward(self, x, label, c=None, *, judge=False):
+        return self.logit * x.sum(1)
+
+
+@pytest.mark.parametrize(("slope", "noise"), [(3.0, 0.1), (-0.7, 0.02)])
+def test_approximate_r1_is_r1_where_the_logit_is_linear(slope: float, noise: float):
+    """On average over the noise ``(alpha noise)^2 ||grad l||^2``, wherever the data are."""
+    points, weights = normal_points(4, 2)
+    draws = Given([torch.ones_like(points), points], [column(0.5)])
+    turn = Turn("fake_score", views(Linear(slope)), Batch(5 * torch.ones_like(points)), draws, OneStep(2.0))
+    cost = weights @ ApproximateR1(at(1.0), noise)(turn)
+    assert cost.item() == pytest.approx((0.8 * noise * slope) ** 2 * 2, rel=1e-12)
+
+
+def test_approximate_r1_judges_the_data_of_the_same_turn_and_asks_nothing_of_a_critic_without_slope():
+    turn, weights = turn_of("fake_score", Constant(2.0), nodes=2)
+    data = turn.noised("data", at(1.0), "adversarial")
+    assert (weights @ ApproximateR1(at(1.0))(turn)).item() == 0
+    assert turn.noised("data", at(1.0), "adversarial") is data
+
+
 def test_accuracy_is_noted_for_the_reader():
     turn, _ = turn_of("fake_score", Constant(1.0))
     Discriminate(times=at(1.0))(turn)
-    assert turn.notes == {"critic accuracy": 0.5}
+    assert turn.notes["critic accuracy"] == 0.5
 
 
 def test_both_sides_of_a_turn_judge_the_same_noised_samples():

@@ -4,53 +4,25 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from matching import G1, G1A, G1B, G3, TEACHER, at, column, normal, on_g2, on_g3
+from matching import on_g1 as on_g1_with
 from torch import Tensor
 
 from fewstep.batch import Batch
-from fewstep.denoiser import Denoiser
-from fewstep.predict import X0
-from fewstep.process import EDM, over
-from fewstep.terms import KL, DistributionMatching, Normaliser, Plain, Residual
-from fewstep.testing import Affine, Gaussian, Given, Mixture, normal_points
-from fewstep.times import Along, Uniform
-from fewstep.training.rollouts import OneStep
+from fewstep.process import over
+from fewstep.terms import KL, AlphaSigma, DistributionMatching, NoisyResidual, Normaliser, Plain, Residual
+from fewstep.testing import Gaussian, Given
 from fewstep.turn import Rolled, Rollout, Turn
 from fewstep.vp import VP
 
 
-def column(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def at(time: float) -> Along:
-    """The law that always draws this time."""
-    return Along(Uniform(time, time), 0.0, 1.0)
-
-
-def gradients(term: DistributionMatching, net: Affine, real, fake, nodes: int) -> list[Tensor]:
-    """Return d/d offset and d/d matrix of the expected cost times the dimensions, by quadrature over both noises."""
-    dims = len(net.offset)
-    points, weights = normal_points(nodes, 2 * dims)
-    views = {"student": Denoiser(net, real.process, X0()), "teacher": real, "fake_score": fake}
-    draws = Given([points[:, :dims], points[:, dims:]], [column(0.5)])
-    batch = Batch(torch.zeros(len(points), dims, dtype=torch.float64))
-    cost = weights @ term(Turn("student", views, batch, draws, OneStep(real.process.t_max)))
-    return list(torch.autograd.grad(dims * cost, (net.offset, net.matrix)))
-
-
-G1 = VP((0.64, 0.0))  # alpha .8, sigma .6 at time 1; pure noise at time 2
-
-
-def on_g1(normaliser: Normaliser, offset: float = -0.3, slope: float = 1.2, fake=None) -> list[float]:
-    net = Affine(column(offset), column(slope)[None])
-    fake = fake or Gaussian(G1, column(offset), slope)
-    term = DistributionMatching(times=at(1.0), normaliser=normaliser)
-    return [g.item() for g in gradients(term, net, Gaussian(G1, column(1.0), 0.5), fake, 4)]
+def on_g1(normaliser: Normaliser, student: tuple[float, float] = G1A, views: dict | None = None) -> list[float]:
+    return on_g1_with(DistributionMatching(times=at(1.0), normaliser=normaliser), student, views=views)
 
 
 def test_with_kl_the_gradient_is_that_of_the_reverse_kl():
     assert on_g1(KL()) == pytest.approx([-1.600000, 0.877672], abs=1e-6)
-    assert on_g1(KL(), 0.6, 0.4) == pytest.approx([-0.492308, -0.061326], abs=1e-6)
+    assert on_g1(KL(), G1B) == pytest.approx([-0.492308, -0.061326], abs=1e-6)
 
 
 def test_plain_is_the_gradient_of_diff_instruct():
@@ -58,59 +30,41 @@ def test_plain_is_the_gradient_of_diff_instruct():
     assert on_g1(Plain()) == pytest.approx([-0.900000, 0.493691], abs=1e-6)
 
 
+def test_alpha_sigma_is_the_gradient_of_swiftbrush():
+    """sigma^3 / alpha times that of the reverse KL."""
+    assert on_g1(AlphaSigma()) == pytest.approx([-0.432000, 0.236971], abs=1e-6)
+
+
 def test_gradient_vanishes_where_the_student_is_the_teacher_and_for_every_normaliser():
-    for normaliser in (KL(), Plain(), Residual()):
-        assert on_g1(normaliser, 1.0, 0.5) == [0, 0]
+    for normaliser in (KL(), Plain(), Residual(), NoisyResidual(), AlphaSigma()):
+        assert on_g1(normaliser, TEACHER) == [0, 0]
 
 
 def test_gradient_vanishes_when_the_fake_score_is_the_teacher():
     """The direction is the difference of the two: with a fake score that lags there, the student stands still."""
-    assert on_g1(KL(), fake=Gaussian(G1, column(1.0), 0.5)) == [0, 0]
+    teacher = normal(G1, *TEACHER)
+    assert on_g1(KL(), views={"teacher": teacher, "fake_score": teacher}) == [0, 0]
 
 
 def test_descent_moves_the_student_to_the_teacher():
     """The sign: with an exact fake score 60 steps down the gradient end on mean 1 and deviation 0.5."""
     offset, slope = -0.3, 1.2
     for _ in range(60):
-        da, db = on_g1(KL(), offset, slope)
+        da, db = on_g1(KL(), (offset, slope))
         offset, slope = offset - 0.4 * da, slope - 0.4 * db
     assert (offset, slope) == pytest.approx((1.0, 0.5), abs=1e-3)
 
 
 def test_on_a_mixture_the_gradient_is_that_of_the_reverse_kl():
-    path = EDM(sigma_max=80.0)
-    teacher = Mixture(path, column(0.3, 0.7), column(-2.0, 1.5)[:, None], column(0.5, 0.4))
-    net = Affine(column(0.5), column(1 / 80.0)[None])  # the noise of the rollout has deviation 80
-    term = DistributionMatching(times=at(0.7), normaliser=KL())
-    da, db = gradients(term, net, teacher, Gaussian(path, column(0.5), 1.0), 80)
-    assert da.item() == pytest.approx(-0.257288, abs=2e-5)
-    assert db.item() / 80 == pytest.approx(-0.435741, abs=2e-5)
-
-
-@dataclass(frozen=True, eq=False)
-class Correlated:
-    """A Gaussian with a covariance: ``D = m + alpha S V^-1 (x - alpha m)``."""
-
-    process: VP
-    mean: Tensor
-    covariance: Tensor
-
-    def __call__(self, x, t, c=None, s=None):
-        alpha, sigma = self.process.alpha(t)[0], self.process.sigma(t)[0]
-        gain = alpha * self.covariance @ torch.linalg.inv(alpha**2 * self.covariance + sigma**2 * torch.eye(2))
-        return self.mean + (x - alpha * self.mean) @ gain.T
+    assert on_g2(DistributionMatching(times=at(0.7), normaliser=KL())) == pytest.approx(
+        [-0.257288, -0.435741], abs=2e-5
+    )
 
 
 def test_in_two_dimensions_no_matrix_is_transposed():
-    path = VP((0.49, 0.0))
-    teacher = Correlated(path, column(1.0, -0.5), torch.stack([column(1.0, 0.6), column(0.6, 0.5)]))
-    assert teacher(column(0.5, -1.0)[None], column(1.0))[0].tolist() == pytest.approx([0.670587, -0.784308], abs=1e-6)
-    matrix = torch.stack([column(0.8, 0.0), column(0.3, 0.6)])
-    net = Affine(column(0.0, 0.2), matrix)
-    term = DistributionMatching(times=at(1.0), normaliser=KL())
-    da, db = gradients(term, net, teacher, Correlated(path, column(0.0, 0.2), matrix @ matrix.T), 3)
-    assert da.tolist() == pytest.approx([-0.704184, 0.728517], abs=1e-6)
-    assert db.flatten().tolist() == pytest.approx([-0.079711, -0.070467, -0.080048, 0.027815], abs=1e-6)
+    assert G3(column(0.5, -1.0)[None], column(1.0))[0].tolist() == pytest.approx([0.670587, -0.784308], abs=1e-6)
+    exact = [-0.704184, 0.728517, -0.079711, -0.070467, -0.080048, 0.027815]
+    assert on_g3(DistributionMatching(times=at(1.0), normaliser=KL())) == pytest.approx(exact, abs=1e-6)
 
 
 # --- item by item, on fixed samples
@@ -149,6 +103,14 @@ def test_residual_is_one_over_the_mean_distance_to_the_teachers_estimate():
     g = (fake(x, t) - real(x, t)) / over((x0 - real(x, t)).abs().flatten(1).mean(1), x)
     assert torch.allclose(slope, g / 18, rtol=1e-10)
     assert torch.allclose(cost, g.square().flatten(1).mean(1) / 2, rtol=1e-10)
+
+
+def test_noisy_residual_is_one_over_the_mean_distance_of_the_noisy_sample():
+    x0, real, fake = images()
+    _, slope, x = item_gradient(DistributionMatching(times=at(1.0), normaliser=NoisyResidual()), x0, real, fake)
+    t = torch.ones(6, dtype=torch.float64)
+    g = (fake(x, t) - real(x, t)) / over((x - real(x, t)).abs().flatten(1).mean(1), x)
+    assert torch.allclose(slope, g / 18, rtol=1e-10)
 
 
 @dataclass(frozen=True)

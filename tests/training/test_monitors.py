@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fewstep.errors import UnhealthyTraining
-from fewstep.training import Collapse, Connected, Finite, Report, RunawayCritic, watch
+from fewstep.training import Collapse, Connected, ExplodingCritic, Finite, Report, RunawayCritic, watch
 
 
 def report(step=0, norm=1.0, gradients=None, notes=None) -> Report:
@@ -39,6 +39,19 @@ def test_runaway_critic_is_named_only_when_it_is_always_right():
             wild(report(notes={"critic accuracy": 1.0}))
     with pytest.raises(UnhealthyTraining, match=r"right 100.0% of the time for 10 turns"):
         watch([wild], report(notes={"critic accuracy": 1.0}))
+
+
+def test_exploding_critic_is_named_when_its_logits_stay_huge():
+    calm, wild, broken = (ExplodingCritic(turns=5) for _ in range(3))
+    for turn in range(20):
+        calm(report(notes={"critic logit": 1e6 if turn % 5 < 2 else 3.0}))  # hiccups
+    for size in (3.0, 4.0, 400.0, 400.0):
+        wild(report(notes={"critic logit": size}))
+        broken(report(notes={"critic logit": size if size < 5 else float("nan")}))
+    with pytest.raises(UnhealthyTraining, match="critic 'student' is exploding: its logits are 400 on average"):
+        wild(report(notes={"critic logit": 400.0}))
+    with pytest.raises(UnhealthyTraining, match="exploding"):
+        broken(report(notes={"critic logit": float("nan")}))
 
 
 @pytest.fixture

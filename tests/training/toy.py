@@ -7,8 +7,9 @@ from accelerate import Accelerator
 
 from fewstep.batch import Batch
 from fewstep.denoiser import Denoiser
-from fewstep.networks import MLP, Headed
+from fewstep.networks import MLP, Headed, Lora, add_lora
 from fewstep.process import EDM
+from fewstep.sharing import copy_sharing
 from fewstep.terms import Adversarial, Denoise, Discriminate, DistributionMatching
 from fewstep.training import Adam, Ema, Learner, OneStep, Training
 
@@ -54,6 +55,19 @@ def student_training(steps: int = 20) -> Training:
         seed=5,
         probe=5,
     )
+
+
+def adapter_training(steps: int = 20) -> Training:
+    """The same with adapters on one frozen base in the place of copies."""
+    base = network().requires_grad_(False)
+    student, fake = (add_lora(copy_sharing(base, base.parameters()), Lora(2), base) for _ in range(2))
+    like = (torch.zeros(2, 2), torch.zeros(2), torch.zeros(2, dtype=torch.long))
+    headed = Denoiser(Headed(fake, "middle.0", like), PROCESS)
+    objective = DistributionMatching() + 0.1 * Adversarial()
+    mine = Learner(Denoiser(student, PROCESS), objective, Adam(1e-2), every=2, averages={"ema": Ema(0.9)}, base=base)
+    critic = Learner(headed, Denoise(on="samples") + 0.1 * Discriminate(), Adam(1e-2), base=base)
+    learners = {"student": mine, "fake_score": critic}
+    return Training(learners, OneStep(2.0), {"teacher": Denoiser(base, PROCESS)}, steps=steps, seed=5, probe=5)
 
 
 def prepared(training: Training) -> Accelerator:

@@ -5,13 +5,13 @@ import sys
 import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
-from toy import batches, student_training, weights
+from toy import adapter_training, batches, student_training, weights
 
 from fewstep.training import train
 
 torch.set_num_threads(1)
 accelerator = Accelerator(cpu=True)
-training = student_training(steps=12)
+training = (adapter_training if "lora" in sys.argv else student_training)(steps=12)
 training.prepare(accelerator)
 items = int(sys.argv[2]) // accelerator.num_processes
 for _ in train(training, batches(items, 0, accelerator.process_index, accelerator.num_processes), accelerator):

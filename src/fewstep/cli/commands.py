@@ -26,6 +26,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the recipe; may be repeated."),
 ]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of weights, data order and noise.")]
+Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write the numbers for TensorBoard too.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
 Size = Annotated[int | None, typer.Option(min=1, metavar="N", help="Side of the images; default: the most common one.")]
 Channels = Annotated[int | None, typer.Option(min=1, max=3, metavar="N", help="1 grey, 3 colour; for folders: 3.")]
@@ -67,12 +68,13 @@ def train(
     channels: Channels = None,
     seed: Seed = 0,
     settings: Settings = None,
+    tensorboard: Tensorboard = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a teacher from data."""
     from fewstep.cli import training
 
-    training.train(training.Order(recipe, out, seed, settings or (), quiet), data, size, channels)
+    training.train(training.Order(recipe, out, seed, settings or (), quiet, tensorboard), data, size, channels)
 
 
 @app.command()
@@ -85,12 +87,48 @@ def distill(
     recipe: RecipeOption = "dmd2-no-gan",
     seed: Seed = 0,
     settings: Settings = None,
+    tensorboard: Tensorboard = False,
     quiet: Quiet = False,
 ) -> None:
     """Distil a teacher into a few-step student."""
     from fewstep.cli import training
 
-    training.distill(training.Order(recipe, out, seed, settings or (), quiet), teacher, data, steps)
+    training.distill(training.Order(recipe, out, seed, settings or (), quiet, tensorboard), teacher, data, steps)
+
+
+@app.command()
+@answered
+def plan(
+    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="Folder of a teacher.", show_default=False)],
+    recipe: RecipeOption = "dmd2-no-gan",
+    steps: Dial = None,
+    resolution: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Pixels of an image; default: the teacher's.")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, metavar="N", help="How many train together.")] = 1,
+    memory: Annotated[
+        float | None, typer.Option(min=0, metavar="GB", help="Of a device; default: what this one has.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Say what a distillation will take: memory, calls, hours."""
+    from fewstep.cli import planning, training
+
+    order = training.Order(recipe, Path(), 0, settings or (), quiet=False)
+    planning.print_plan(order, teacher, steps, resolution, planning.Machine(devices, memory))
+
+
+@app.command()
+@answered
+def watch(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", show_default=False)],
+    once: Annotated[bool, typer.Option("--once", help="Show how it is now, and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look.")] = 2.0,
+) -> None:
+    """Show how runs go, live."""
+    from fewstep.cli import watching
+
+    watching.watch(runs, once, every)
 
 
 @app.command()

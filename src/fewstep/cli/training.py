@@ -8,15 +8,15 @@ import typer
 
 from fewstep.cli.words import cache_folder, say, typed
 from fewstep.data import NAMED, Data, open_data
-from fewstep.errors import RecipeError, UnhealthyTraining
+from fewstep.errors import RecipeError
 from fewstep.jobs import Options, fit
 from fewstep.jobs.listing import check_parts, describe
-from fewstep.jobs.origin import Origin, data_for, keep_illness, keep_origin, origin_of
+from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
 from fewstep.store import load_model
 
-__all__ = ["Order", "distill", "few_step_settings", "train"]
+__all__ = ["Order", "distill", "few_step_recipe", "few_step_settings", "train"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Order:
     seed: int
     settings: Sequence[str]
     quiet: bool
+    tensorboard: bool = False
 
 
 def train(order: Order, data: str, size: int | None, channels: int | None) -> None:
@@ -44,6 +45,13 @@ def train(order: Order, data: str, size: int | None, channels: int | None) -> No
 def distill(order: Order, folder: Path, data: str | None, steps: int | None) -> None:
     """Distil the teacher in a folder."""
     teacher = load_model(folder)
+    recipe = few_step_recipe(order, steps)
+    opened = data_for(teacher, folder, data)
+    _run(order, recipe, opened, data or _place(folder, opened), (teacher, folder))
+
+
+def few_step_recipe(order: Order, steps: int | None) -> Recipe:
+    """Return the recipe that is ordered, made for so many steps; raise ``RecipeError`` when it needs no teacher."""
     chosen = few_step_settings(read(order.recipe).with_settings(order.settings), steps)
     recipe = load_recipe(order.recipe, [*chosen, *order.settings])
     if not is_given_teacher(recipe):
@@ -51,8 +59,7 @@ def distill(order: Order, folder: Path, data: str | None, steps: int | None) -> 
             f"The recipe {order.recipe!r} learns from data and has no use for a teacher. Use it with `fewstep train "
             f"--recipe {order.recipe}`, or give --recipe dmd2 or another that distils (see `fewstep recipes`)."
         )
-    opened = data_for(teacher, folder, data)
-    _run(order, recipe, opened, data or _place(folder, opened), (teacher, folder))
+    return recipe
 
 
 def few_step_settings(document: Document, steps: int | None) -> list[str]:
@@ -90,12 +97,10 @@ def _run(order: Order, recipe: Recipe, data: Data, named: str, teacher: tuple[Mo
     say(_plan(order, recipe, data, teacher))
     place = named if named in NAMED else str(Path(named).resolve())
     keep_origin(order.out, Origin(typed(), place))
-    options = Options(order.out, order.seed, not order.quiet, order.settings, cache_folder())
-    try:
-        model = fit(recipe, order.recipe, data, options, teacher[0] if teacher else None)
-    except UnhealthyTraining as error:
-        keep_illness(order.out, str(error))
-        raise
+    options = Options(
+        order.out, order.seed, not order.quiet, order.settings, cache_folder(), tensorboard=order.tensorboard
+    )
+    model = fit(recipe, order.recipe, data, options, teacher[0] if teacher else None)
     typer.echo("")
     say(_result(order.out, model, finished))
 

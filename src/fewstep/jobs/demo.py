@@ -140,7 +140,7 @@ def _curves(out: Path) -> dict[str, list[tuple[int, float]]]:
     for run in ("teacher", "student"):
         for line in read_log(out / run):
             for name, value in line.items():
-                if name != "step":
+                if name != "step" and not name.startswith("pulse: ") and " of " not in name:  # a panel each is enough
                     short = name.removeprefix("look: ").replace("distance between seeds", "seed distance")
                     title = short.replace("student", run, 1) if short.startswith("student") else f"{run}: {short}"
                     curves.setdefault(title, []).append((line["step"], value))

@@ -16,15 +16,20 @@ from fewstep.batch import Batch
 from fewstep.data import Data, PairStore, batches
 from fewstep.errors import UnhealthyTraining
 from fewstep.files import write_whole
+from fewstep.jobs.board import Board
 from fewstep.jobs.health import Doctor, reference_of
+from fewstep.jobs.live import Live
 from fewstep.jobs.measure import CACHE, judge_for
+from fewstep.jobs.origin import keep_illness
 from fewstep.jobs.pairs import pairs_for, shared_folder
 from fewstep.jobs.progress import bar
+from fewstep.jobs.pulse import EVERY, Pulse, raw, room
 from fewstep.jobs.record import Record
 from fewstep.model import Model
-from fewstep.recipes import Assembly, PairsSpec, Recipe, assemble, load_recipe
+from fewstep.networks import LORA, merged
+from fewstep.recipes import Assembly, Base, PairsSpec, Recipe, assemble, load_recipe
 from fewstep.store import load_model, read_run, save_model
-from fewstep.training import Collapse, Training, load_weights, train, weights_bytes
+from fewstep.training import Collapse, Training, checkpoints, load_weights, train, weights_bytes
 from fewstep.versions import hardware, versions
 
 __all__ = ["Options", "distill", "fit", "train_teacher"]
@@ -39,7 +44,8 @@ class Options:
     """What a run needs besides its recipe: where it goes, its seed, and whether it shows bars.
 
     ``settings`` are ``path=value`` changes to the recipe, ``cache`` keeps the judge's feature network, ``pairs`` the
-    teacher's pairs that runs share (None: a run keeps its own).
+    teacher's pairs that runs share (None: a run keeps its own).  ``tensorboard``: whether the numbers of the log are
+    written for TensorBoard too.
     """
 
     out: Path | str
@@ -48,6 +54,7 @@ class Options:
     settings: Sequence[str] = ()
     cache: Path = CACHE
     pairs: Path | None = None
+    tensorboard: bool = False
 
     @property
     def folder(self) -> Path:
@@ -64,10 +71,12 @@ class _Run:
     training: Training
     model: Model
     doctor: Doctor
+    pulse: Pulse
     record: Record
     accelerator: Accelerator
     options: Options
     before: Mapping[str, Any]
+    base: Base | None = None
 
 
 def train_teacher(data: Data, options: Options, recipe: str = "edm") -> Model:
@@ -100,7 +109,9 @@ def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model 
         _loop(run)
     except UnhealthyTraining as error:
         kept = f"The last healthy checkpoint is in {record.checkpoints}, the best weights are {record.best_weights}."
-        raise UnhealthyTraining(f"{error} {kept if record.best else 'Nothing healthy was saved yet.'}") from error
+        diagnosis = f"{error} {kept if checkpoints(record.checkpoints) else 'No healthy checkpoint was saved yet.'}"
+        keep_illness(options.folder, diagnosis)
+        raise UnhealthyTraining(diagnosis) from error
     facts = {"recipe": name, "source": recipe.source, "data": data.name, "seed": options.seed}
     return _finish(run, facts)
 
@@ -129,6 +140,8 @@ def _prepare(
     teacher, origin = given
     cuda, source = torch.cuda.is_available(), data
     accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
+    record.writes = accelerator.is_main_process
+    record.board = Board(record.root) if options.tensorboard and record.writes else None
     if recipe.pairs is not None and teacher is not None:
         labels = data.batch(range(len(data))).c
         teacher.to(accelerator.device)
@@ -143,10 +156,15 @@ def _prepare(
         net.to(accelerator.device)
     assembly.training.prepare(accelerator)
     record.resume(assembly.training)
-    doctor = _doctor(recipe, data, options, teacher, float(record.best.get("score", math.inf)))
+    reference = reference_of(data, teacher)
+    doctor = _doctor(recipe, data, options, reference, float(record.best.get("score", math.inf)))
+    if teacher is not None and recipe.base is not None:
+        teacher.to("cpu")  # in the place of it there is one in fewer bits
     model = _model(assembly, recipe, data)
+    pulse = Pulse.of(*reference, doctor.judge.labels, room(raw(model, assembly.training), recipe.batch))
     before = {} if not recipe.begins or teacher is None else teacher.facts
-    return _Run(recipe, source, assembly.training, model, doctor, record, accelerator, options, before)
+    watched = (doctor, pulse, record)
+    return _Run(recipe, source, assembly.training, model, *watched, accelerator, options, before, assembly.base)
 
 
 def _home(spec: PairsSpec, teacher: Model, labels: Tensor | None, options: Options) -> Path:
@@ -155,11 +173,11 @@ def _home(spec: PairsSpec, teacher: Model, labels: Tensor | None, options: Optio
     return own if options.pairs is None else shared_folder(options.pairs, spec, teacher, labels)
 
 
-def _doctor(recipe: Recipe, data: Data, options: Options, teacher: Model | None, best: float) -> Doctor:
+def _doctor(recipe: Recipe, data: Data, options: Options, reference: tuple[Tensor, list[str]], best: float) -> Doctor:
     terms = [term for _, term in recipe.learners["student"].objective.items()]
     pitfalls = " ".join(dict.fromkeys(term.PITFALLS for term in terms if term.PITFALLS))
-    collapse = Collapse.against(reference_of(data, teacher))
-    return Doctor(judge_for(data, cache=options.cache), collapse, recipe.judged, pitfalls, best)
+    judge = judge_for(data, cache=options.cache)
+    return Doctor(judge, Collapse.against(*reference), recipe.judged, pitfalls, best)
 
 
 def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
@@ -168,21 +186,27 @@ def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
 
 
 def _loop(run: _Run) -> None:
-    """Train; log, look and save at even distances."""
+    """Train; log, feel the pulse, look and save at even distances."""
     training, record, main = run.training, run.record, run.accelerator.is_main_process
     every = {name: max(learner.total // LOGGED, 1) for name, learner in training.learners.items()}
     apart, began, note = max(training.steps // run.recipe.looks, 1), time.perf_counter() - record.seconds, ""
-    with bar(f"training {run.options.folder.name}", run.options.show and main) as move:
+    live = Live(record.root, training.steps, training.step, main)
+    with bar(f"training {run.options.folder.name}", run.options.show and main) as move, live:
         for report in train(training, _stream(run), run.accelerator):
             run.doctor.listen(report)
-            if training.learners[report.learner].updates % every[report.learner] == 0:
+            updates = training.learners[report.learner].updates
+            if updates % every[report.learner] == 0:
                 record.log(report)
+            if main and report.learner == "student" and updates % EVERY == 0:
+                _feel(run)
             last = report.learner == training.due(report.step)[-1]  # save whole steps, log and all
             if main and last and (training.step % apart == 0 or training.step == training.steps):
                 record.seconds = time.perf_counter() - began
                 note = f"score {_look(run):.4g}"
-                record.save(training)
+                if run.pulse.calm:  # the last checkpoint is a healthy one
+                    record.save(training)
             move(training.step, training.steps, note)
+            live.sign(training.step, time.perf_counter() - began)
 
 
 def _stream(run: _Run) -> Iterator[Batch]:
@@ -192,14 +216,23 @@ def _stream(run: _Run) -> Iterator[Batch]:
     return batches(run.source, run.recipe.batch, seed=options.seed, start=run.training.step, **ranks)
 
 
+def _feel(run: _Run) -> None:
+    """Feel the pulse of the student's weights as they are now, once for each update."""
+    step, pulse, updates = run.training.step, run.pulse, run.training.learners["student"].updates
+    if updates > pulse.felt:
+        pulse.felt = updates
+        run.record.log_pulse(step - 1, pulse.beat(raw(run.model, run.training), step))
+
+
 def _look(run: _Run) -> float:
     """Look at samples, keep the weights if they are the best so far, and return the score."""
     step, record = run.training.step, run.record
+    _feel(run)
     seen = run.doctor.look(run.model, step)
     record.log_look(step, seen)
     if seen["score"] < record.best.get("score", float("inf")):
         record.best = {"score": seen["score"], "step": step}
-        write_whole(record.best_weights, weights_bytes(run.model.view.net))
+        write_whole(record.best_weights, weights_bytes(run.model.view.net, run.training.learners["student"].shared))
     return seen["score"]
 
 
@@ -207,12 +240,17 @@ def _finish(run: _Run, facts: dict[str, object]) -> Model:
     """Take the best weights, write the model, and return it."""
     main, folder = run.accelerator.is_main_process, run.options.folder
     run.accelerator.wait_for_everyone()
-    load_weights(run.model.view.net, run.record.best_weights)
-    run.model.view.net.eval().requires_grad_(False)
+    model, net, lora = run.model, run.model.view.net, run.recipe.learners["student"].lora
+    load_weights(net, run.record.best_weights, run.training.learners["student"].shared)
+    net.eval().requires_grad_(False)
+    if lora is not None and run.base is not None:
+        model = replace(model, view=replace(model.view, net=merged(net)))
+        if main:
+            write_whole(folder / LORA, run.base.file(net, lora).content())
     if main:
-        save_model(replace(run.model, facts=facts | _made(run)), folder)
+        save_model(replace(model, facts=facts | _made(run)), folder)
     run.accelerator.wait_for_everyone()
-    return replace(run.model, facts=read_run(folder)["facts"])
+    return replace(model, facts=read_run(folder)["facts"])
 
 
 def _made(run: _Run) -> dict[str, object]:

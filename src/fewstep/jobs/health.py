@@ -11,21 +11,20 @@ from fewstep.data import Data
 from fewstep.errors import UnhealthyTraining
 from fewstep.evaluate import Judge
 from fewstep.jobs.measure import labels_like
+from fewstep.jobs.pulse import CONDITIONS, FIRST_SEED, conditions_of, same_seeds
 from fewstep.model import Model
-from fewstep.training import Collapse, Connected, Finite, Monitor, Report, RunawayCritic, watch
+from fewstep.training import Collapse, Connected, ExplodingCritic, Finite, Monitor, Report, RunawayCritic, watch
 
 __all__ = ["Doctor", "reference_of"]
 
-SEEDS = 8  # per condition; at most 16 conditions are looked at
-CONDITIONS = 16
+SEEDS = 8  # per condition
 DIVERGED = 10  # times the best distance so far; noise and curricula move it by less than three times
 YOUNG = 200  # batches; a network that has seen fewer may still be flat
-FIRST_SEED = 2_000_000  # apart from the seeds that `evaluate` judges
 
 
 @dataclass
 class Doctor:
-    """Monitors for every report, and a look at samples of fixed seeds now and then.
+    """Monitors for every report, and a look at the samples of the weights that would be kept now and then.
 
     The score is the geometric mean of the Frechet distances at the fewest and the most steps the model is made for;
     lower is better.  It is for choosing between checkpoints, and for seeing a training that diverges: then ``pitfalls``
@@ -37,7 +36,7 @@ class Doctor:
     samples: int
     pitfalls: str = ""
     best: float = math.inf
-    monitors: list[Monitor] = field(default_factory=lambda: [Finite(), Connected(), RunawayCritic()])
+    monitors: list[Monitor] = field(default_factory=lambda: [Finite(), Connected(), RunawayCritic(), ExplodingCritic()])
 
     def listen(self, report: Report) -> None:
         """Show a report to every monitor; raises ``UnhealthyTraining``."""
@@ -45,8 +44,8 @@ class Doctor:
 
     def look(self, model: Model, step: int) -> dict[str, float]:
         """Sample, compare with the reference, and score; raises ``UnhealthyTraining``."""
-        few = _same_seeds(model, self.judge.labels)
-        seen = self.collapse.look(few, step, young=step < YOUNG)
+        few, names = same_seeds(model, self.judge.labels, SEEDS), conditions_of(model, self.judge.labels)
+        seen = self.collapse.look(few, step, young=step < YOUNG, names=names)
         distances = []
         for steps in sorted({min(model.sampler.made_for), max(model.sampler.made_for)}):
             labels = labels_like(self.judge, self.samples) if model.conditional else None
@@ -63,25 +62,13 @@ class Doctor:
         return seen | {"score": score}
 
 
-def reference_of(data: Data, teacher: Model | None) -> Tensor:
-    """Return (conditions, seeds, ...) samples of the teacher, or real items when there is none."""
+def reference_of(data: Data, teacher: Model | None) -> tuple[Tensor, list[str]]:
+    """Return (conditions, seeds, ...) samples of the teacher, or real items when there is none, and the conditions'
+    names."""
     if teacher is None:
         return _real(data)
-    return _same_seeds(teacher, _some(data).c if teacher.condition else None)
-
-
-def _same_seeds(model: Model, real: Tensor | None) -> Tensor:
-    """Sample the same seeds for each of several conditions: the first classes, or ``real`` ones, evenly spread."""
-    labels, conditions = None, 1
-    if model.condition and real is not None:
-        conditions = min(len(real), CONDITIONS)
-        labels = real[[i * len(real) // conditions for i in range(conditions)]].repeat_interleave(SEEDS, 0)
-    elif model.classes:
-        conditions = min(len(model.classes), CONDITIONS)
-        labels = torch.arange(conditions).repeat_interleave(SEEDS)
-    seeds = [FIRST_SEED - 1 - i % SEEDS for i in range(conditions * SEEDS)]
-    samples = model.sample(seeds, labels)
-    return samples.reshape(conditions, SEEDS, *samples.shape[1:])
+    labels = _some(data).c if teacher.condition else None
+    return same_seeds(teacher, labels, SEEDS), conditions_of(teacher, labels)
 
 
 def _some(data: Data) -> Batch:
@@ -90,18 +77,16 @@ def _some(data: Data) -> Batch:
     return data.batch([i * len(data) // count for i in range(count)])
 
 
-def _real(data: Data) -> Tensor:
-    """Return eight real items of each class that has as many; of all classes together when none has.
+def _real(data: Data) -> tuple[Tensor, list[str]]:
+    """Return eight real items of each class that has as many, and their names; of all together when none has.
 
     No two items share a condition that is a tensor: then these are the eight with the nearest ones.
     """
-    batch = _some(data)
+    batch, classes = _some(data), data.classes[:CONDITIONS]
     if data.condition and batch.c is not None:
         c, few = batch.c.flatten(1), len(batch.c) // min(len(batch.c), CONDITIONS)
         nearest = torch.cdist(c[::few][:CONDITIONS], c).argsort(1)[:, :SEEDS]
-        return batch.x0[nearest]
-    groups = (
-        [batch.x0] if batch.c is None else [batch.x0[batch.c == k] for k in range(min(len(data.classes), CONDITIONS))]
-    )
-    full = [group[:SEEDS] for group in groups if len(group) >= SEEDS]
-    return torch.stack(full) if full else batch.x0[None]
+        return batch.x0[nearest], [str(i) for i in range(len(nearest))]
+    groups = {} if batch.c is None else {name: batch.x0[batch.c == k] for k, name in enumerate(classes)}
+    full = {name: group[:SEEDS] for name, group in groups.items() if len(group) >= SEEDS}
+    return (torch.stack(list(full.values())), list(full)) if full else (batch.x0[None], ["all"])

@@ -141,6 +141,7 @@ def _line(name: str, recipe: Recipe, results: Mapping[str, Mapping[str, Any]]) -
 
 def _learner(spec: LearnerSpec, steps: int) -> str:
     begun = "from the teacher" if spec.from_ else "from scratch"
+    begun = begun if spec.lora is None else f"an adapter of rank {spec.lora.rank} on the teacher"
     updates = spec.updates(steps)
     pace = f"one turn in {spec.every}" if spec.every > 1 else "every step"
     terms = " + ".join(_term(weight, term) for weight, term in spec.objective.parts)

@@ -18,7 +18,8 @@ begin with one teacher. A model is judged on as many samples as there are real i
 proportions of the real data and seeds from 1,000,000 on; its checkpoint was chosen by the same distance on other seeds.
 The floor is one half of the real data against the other, at half the samples, so biased upwards a little more.
 Seconds are those of the training with its looks at samples, the stage before included; after a plus those in which the
-teacher made stored pairs, once for all seeds and for every recipe that uses the same.
+teacher made stored pairs, once for all seeds and for every recipe that uses the same. They are seconds of the wall: a
+machine with other work takes longer, and `python benchmarks/budget.py` times every recipe by itself.
 Fréchet distances are of the features of a small network trained from a fixed seed: never compare them with others'.
 """
 

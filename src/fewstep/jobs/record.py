@@ -8,7 +8,8 @@ from typing import Any
 
 from fewstep.data import Data
 from fewstep.errors import RecipeError, WeightsError
-from fewstep.files import write_whole
+from fewstep.files import append_line, write_whole
+from fewstep.jobs.board import Board
 from fewstep.model import Model
 from fewstep.recipes import Recipe, spell
 from fewstep.store import fingerprint
@@ -16,6 +17,7 @@ from fewstep.training import Report, Training, checkpoints, restore, save_traini
 
 __all__ = ["Record", "holds_run", "read_log"]
 
+LOG = "log.jsonl"
 MADE = ("run.json", "checkpoints", "pairs")  # what a run has made; a plan alone is none
 
 
@@ -24,13 +26,16 @@ class Record:
     """The folder of a run while it is made.
 
     ``plan.json`` says what is being run; ``log.jsonl`` has a line per logged turn and per look; ``checkpoints`` holds
-    the newest two states, ``best.safetensors`` the best weights so far.
+    the newest two states, ``best.safetensors`` the best weights so far.  Lines go to the disk as they come when this
+    process ``writes``, and to a ``board`` if there is one; whoever resumes drops those after the checkpoint.
     """
 
     root: Path
     plan: Mapping[str, Any]
     best: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    writes: bool = True
+    board: Board | None = None
     _lines: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -67,17 +72,20 @@ class Record:
 
     def resume(self, training: Training) -> None:
         """Bring the training to the newest checkpoint, if there is one, and the log with it."""
-        found = checkpoints(self.checkpoints)
-        if not found:
-            return
-        extra = restore(training, found[-1])
-        self.best, self.seconds = extra["best"], extra["seconds"]
-        self._lines = [line for line in read_log(self.root) if _before(line, training.step)]
+        for found in checkpoints(self.checkpoints)[-1:]:
+            extra = restore(training, found)
+            self.best, self.seconds = extra["best"], extra["seconds"]
+            self._lines = [line for line in read_log(self.root) if _before(line, training.step)]
+        if self.writes:
+            self._write_log()
+        for line in self._lines:
+            self._show(line)
 
     def save(self, training: Training) -> None:
         """Write the log and a checkpoint."""
-        text = "".join(json.dumps(line) + "\n" for line in self._lines)
-        write_whole(self.root / "log.jsonl", text.encode())
+        self._write_log()
+        if self.board is not None:
+            self.board.flush()
         save_training(training, self.checkpoints, {"best": self.best, "seconds": self.seconds})
 
     def log(self, report: Report) -> None:
@@ -85,11 +93,28 @@ class Record:
         costs = {f"{report.learner}: {name}": float(cost) for name, cost in report.costs.items()}
         notes = {f"{report.learner}: {name}": value for name, value in report.notes.items()}
         norm = {f"{report.learner}: gradient norm": float(report.norm)}
-        self._lines.append({"step": report.step, **costs, **norm, **notes})
+        self._add({"step": report.step, **costs, **norm, **notes})
+
+    def log_pulse(self, step: int, seen: Mapping[str, float]) -> None:
+        """Keep the numbers of one beat of the pulse, which belongs to a turn."""
+        self._add({"step": step, **{f"pulse: {name}": value for name, value in seen.items()}})
 
     def log_look(self, step: int, seen: Mapping[str, float]) -> None:
         """Keep the numbers of one look at samples."""
-        self._lines.append({"step": step, **{f"look: {name}": value for name, value in seen.items()}})
+        self._add({"step": step, **{f"look: {name}": value for name, value in seen.items()}})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        self._lines.append(line)
+        if self.writes:
+            append_line(self.root / LOG, json.dumps(line))
+        self._show(line)
+
+    def _show(self, line: Mapping[str, Any]) -> None:
+        if self.board is not None:
+            self.board.add(line)
+
+    def _write_log(self) -> None:
+        write_whole(self.root / LOG, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
 
 
 def holds_run(root: Path) -> bool:
@@ -98,10 +123,13 @@ def holds_run(root: Path) -> bool:
 
 
 def read_log(root: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's log; none when there is no log."""
-    path = root / "log.jsonl"
+    """Return the lines of a run's log; none when there is no log.  A last line that is not whole yet is left out."""
+    path = root / LOG
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        text = path.read_text() if path.is_file() else ""
+        lines = text.splitlines(keepends=True)
+        begun = lines[-1:] if lines and lines[-1].startswith("{") and not lines[-1].endswith("\n") else []
+        return [json.loads(line) for line in lines[: len(lines) - len(begun)]]
     except ValueError as error:
         raise WeightsError(
             f"{path} cannot be read ({error}). Remove it; only the curves of the run are lost."

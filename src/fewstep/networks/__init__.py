@@ -8,6 +8,9 @@ from fewstep.networks.adapter import Adapted
 from fewstep.networks.dit import DiT
 from fewstep.networks.embed import ConditionEmbedding, Context, TimeEmbedding
 from fewstep.networks.heads import Headed
+from fewstep.networks.kept import Bits, Kept, keep
+from fewstep.networks.lora import Lora, add_lora, adopt_kept, low_rank, merged
+from fewstep.networks.lora_file import LORA, LoraFile, digest_of, own_state
 from fewstep.networks.mlp import MLP
 from fewstep.networks.named import build_network, complete, described, settings_of
 from fewstep.networks.periods import MultiPeriod
@@ -17,20 +20,32 @@ from fewstep.networks.unet import UNet
 from fewstep.networks.unet1d import UNet1D
 
 __all__ = [
+    "LORA",
     "MLP",
     "Adapted",
+    "Bits",
     "ConditionEmbedding",
     "Context",
     "DiT",
     "Headed",
+    "Kept",
+    "Lora",
+    "LoraFile",
     "MultiPeriod",
     "Routed",
     "SecondTime",
     "TimeEmbedding",
     "UNet",
     "UNet1D",
+    "add_lora",
+    "adopt_kept",
     "build_network",
     "complete",
     "described",
+    "digest_of",
+    "keep",
+    "low_rank",
+    "merged",
+    "own_state",
     "settings_of",
 ]

@@ -21,6 +21,9 @@ class Routed(nn.Module):
     Source: multi-student distillation, arXiv 2410.23274, section 4.1 (parts of equal size).
     """
 
+    owner: Tensor
+    """The number of the part of each class, and of none."""
+
     def __init__(self, body: nn.Module, parts: int | Sequence[Sequence[int]], classes: int = 0) -> None:
         super().__init__()
         groups = partition(parts, classes)

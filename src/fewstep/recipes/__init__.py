@@ -6,10 +6,12 @@ from fewstep.recipes.cite import bibliography, cite
 from fewstep.recipes.load import is_given_teacher, load_recipe, parse
 from fewstep.recipes.read import Document, paper_names, read
 from fewstep.recipes.schema import FrozenSpec, LearnerSpec, PairsSpec, Recipe
+from fewstep.recipes.share import Base
 from fewstep.recipes.spell import spell
 
 __all__ = [
     "Assembly",
+    "Base",
     "Builder",
     "Document",
     "FrozenSpec",

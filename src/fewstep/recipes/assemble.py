@@ -1,6 +1,5 @@
 """From a recipe, the data and a teacher to learners that can take turns."""
 
-import copy
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,13 @@ from fewstep.draws import seed_for
 from fewstep.errors import RecipeError, nearest
 from fewstep.guidance import Guidance
 from fewstep.model import Model
-from fewstep.networks import Adapted, Headed, SecondTime, build_network, complete, settings_of
+from fewstep.networks import Adapted, Headed, SecondTime, adopt_kept, build_network, complete, settings_of
 from fewstep.predict import EDM
 from fewstep.process import Process
 from fewstep.recipes.rehearse import rehearse
 from fewstep.recipes.schema import FrozenSpec, LearnerSpec, Recipe
+from fewstep.recipes.share import Base
+from fewstep.sharing import copy_sharing, tie
 from fewstep.tapped import tapped
 from fewstep.training import Learner, OneStep, Rollout, Training
 
@@ -31,12 +32,16 @@ ADDED = ("context.until.", "context.scale.", "motion.")  # parts that a network 
 
 @dataclass(frozen=True)
 class Assembly:
-    """Learners ready to train, the words that describe the student's network, and the frozen networks beside it."""
+    """Learners ready to train, the words that describe the student's network, and the frozen networks beside it.
+
+    ``base`` is the teacher as learners share it.
+    """
 
     training: Training
     network: Mapping[str, Any]
     keep: str
     beside: tuple[nn.Module, ...] = ()
+    base: Base | None = None
 
     @property
     def student(self) -> Denoiser:
@@ -59,24 +64,24 @@ def assemble(
     _refuse_without(origin, recipe)
     like, c = example.x0, example.c
     process = _process(recipe, like, teacher)
+    base = None if teacher is None else Base.of(teacher, recipe.base)
     learners, networks = {}, {}
     with torch.random.fork_rng([]):
         for name, spec in recipe.learners.items():
             torch.manual_seed(seed_for(seed, "weights", name))
-            view, networks[name] = _view(spec, process, example, classes, teacher)
+            view, networks[name] = _view(spec, process, example, classes, (teacher, base))
             view, networks[name] = _with_adapter(view, networks[name], spec, example, classes)
             _graft(view.net, spec, origin)
             view = _with_heads(view, spec, like, c)
-            learners[name] = _learner(view, spec, recipe.steps)
+            learners[name] = _learner(view, spec, recipe.steps, base)
     beside: dict[str, Denoiser] = {}
-    if teacher is not None:
-        teacher.view.net.requires_grad_(False).eval()
-        given = {"teacher": teacher, "origin": origin or teacher}
-        beside = {name: _frozen(given[spec.from_ or "teacher"], spec) for name, spec in recipe.frozen.items()}
+    if teacher is not None and base is not None:
+        given = {"teacher": (teacher, base), "origin": (origin or teacher, None)}
+        beside = {name: _frozen(*given[spec.from_ or "teacher"], spec) for name, spec in recipe.frozen.items()}
     frozen = {name: guide(moved(view, process, like), recipe.frozen[name].guidance) for name, view in beside.items()}
     training = Training(learners, _rollout(recipe), frozen, recipe.steps, seed, probe=max(recipe.steps // 50, 1))
     rehearse(training, example)
-    return Assembly(training, networks["student"], recipe.keep, tuple(view.net for view in beside.values()))
+    return Assembly(training, networks["student"], recipe.keep, tuple(view.net for view in beside.values()), base)
 
 
 def moved(view: Denoiser, process: Process, like: Tensor) -> Denoises:
@@ -113,11 +118,11 @@ def _process(recipe: Recipe, like: Tensor, teacher: Model | None) -> Process:
 
 
 def _view(
-    spec: LearnerSpec, process: Process, example: Batch, classes: int, teacher: Model | None
+    spec: LearnerSpec, process: Process, example: Batch, classes: int, given: tuple[Model | None, Base | None]
 ) -> tuple[Denoiser, dict[str, Any]]:
-    """Build a learner's network, with the teacher's weights when it comes from there."""
-    shape = tuple(example.x0.shape[1:])
-    if spec.from_ is None or teacher is None:
+    """Build a learner's network, with the teacher's weights when it comes from there: a copy, or the very same."""
+    shape, (teacher, base) = tuple(example.x0.shape[1:]), given
+    if spec.from_ is None or teacher is None or base is None:
         condition = () if example.c is None else tuple(example.c.shape[1:])
         words = complete(spec.network or {}, shape, classes, condition)
         words[next(iter(words))] |= dict.fromkeys((*spec.inputs, *(["second_time"] if spec.second_time else [])), True)
@@ -125,13 +130,13 @@ def _view(
     view = _on_path(teacher.view, process, shape)
     view = replace(view, prediction=spec.prediction or view.prediction)
     if not teacher.network:
-        return _second_time(replace(view, net=_copied(view.net)), {}, spec, shape)
+        return _second_time(replace(view, net=_body(view.net, {}, spec, base)), {}, spec, shape)
     name, settings = next(iter(teacher.network.items()))
     changed = {name: dict(settings) | dict(spec.network or {}) | dict.fromkeys(spec.inputs, True)}
     if spec.second_time and "second_time" in settings_of(changed):
         changed[name]["second_time"] = True
         view = replace(view, second_time=True)
-    net = _copied(view.net) if changed == teacher.network else _grown(view.net, changed)
+    net = _body(view.net, {} if changed == teacher.network else changed, spec, base)
     return _second_time(replace(view, net=net), changed, spec, shape)
 
 
@@ -172,8 +177,12 @@ def _with_adapter(
     return replace(view, net=Adapted(view.net, taps, classes, condition)), {"adapted": {"body": words, **settings}}
 
 
-def _copied(net: nn.Module) -> nn.Module:
-    return copy.deepcopy(net).requires_grad_(True)
+def _body(trained: nn.Module, changed: Mapping[str, Any], spec: LearnerSpec, base: Base) -> nn.Module:
+    """Return the trained network, with changed settings if there are any: a copy, or an adapter on its weights."""
+    if spec.lora is None:
+        return _grown(trained, changed) if changed else copy_sharing(trained, ()).requires_grad_(True)
+    net = tie(_grown(trained, changed), trained) if changed else copy_sharing(trained, trained.parameters())
+    return base.adapted(net, spec.lora)
 
 
 def _grown(trained: nn.Module, words: Mapping[str, Any]) -> nn.Module:
@@ -186,7 +195,7 @@ def _grown(trained: nn.Module, words: Mapping[str, Any]) -> nn.Module:
     return net
 
 
-def _frozen(model: Model, spec: FrozenSpec) -> Denoiser:
+def _frozen(model: Model, base: Base | None, spec: FrozenSpec) -> Denoiser:
     """Return the view of a model that stays as it is, with the parts that were asked for."""
     view = model.view
     if spec.network is not None:
@@ -196,7 +205,10 @@ def _frozen(model: Model, spec: FrozenSpec) -> Denoiser:
                 "made in Python, not named in a recipe. Give a model of a named network, or leave 'network' out."
             )
         name, settings = next(iter(model.network.items()))
-        view = replace(view, net=_grown(view.net, {name: {**settings, **spec.network}}))
+        net = tie(_grown(view.net, {name: {**settings, **spec.network}}), view.net)
+        view = replace(view, net=net if base is None else adopt_kept(net, base.kept))
+    elif base is not None:
+        view = replace(view, net=base.kept)
     view.net.requires_grad_(False).eval()
     return view
 
@@ -235,11 +247,15 @@ def _with_heads(view: Denoiser, spec: LearnerSpec, like: Tensor, c: Tensor | Non
     return replace(view, net=Headed(view.net, spec.heads, (few, label, None if c is None else c[:2])))
 
 
-def _learner(view: Denoiser, spec: LearnerSpec, steps: int) -> Learner:
+def _learner(view: Denoiser, spec: LearnerSpec, steps: int, base: Base | None) -> Learner:
+    kept = None
+    if spec.lora is not None and base is not None:
+        base.begin(view.net, spec.lora)
+        kept = base.kept
     clip = math.inf if spec.clip is None else spec.clip
     after = int(spec.after * steps if spec.after < 1 else spec.after)
     pace = (spec.every, after, spec.accumulate, clip)
-    return Learner(view, spec.objective, spec.optimiser, *pace, spec.averages, only=spec.only)
+    return Learner(view, spec.objective, spec.optimiser, *pace, spec.averages, only=spec.only, base=kept)
 
 
 def _rollout(recipe: Recipe) -> Rollout:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fewstep.errors import RecipeError, nearest
 from fewstep.recipes.build import Builder
 from fewstep.recipes.read import Document, read
-from fewstep.recipes.schema import Recipe
+from fewstep.recipes.schema import LearnerSpec, Recipe
 
 __all__ = ["is_given_teacher", "load_recipe", "parse"]
 
@@ -47,6 +47,7 @@ def _check(recipe: Recipe, document: Document) -> None:
             raise RecipeError(f"{document.where(f'learners.{name}')} needs 'from: teacher' or a 'network'.")
         if spec.from_ not in (None, "teacher"):
             raise RecipeError(f"{document.where(f'learners.{name}.from')} is {spec.from_!r}; accepted is 'teacher'.")
+        _check_lora(spec, document, f"learners.{name}")
     for name, frozen in recipe.frozen.items():
         if frozen.from_ not in (None, "teacher", "origin"):
             place = document.where(f"frozen.{name}.from")
@@ -54,7 +55,27 @@ def _check(recipe: Recipe, document: Document) -> None:
     _check_teacher(recipe, document)
 
 
+def _check_lora(spec: LearnerSpec, document: Document, path: str) -> None:
+    if spec.lora is None:
+        return
+    if spec.from_ is None:
+        raise RecipeError(
+            f"{document.where(f'{path}.lora')} is an adapter, which needs a frozen network to sit on; say "
+            "'from: teacher' in this learner, or leave 'lora' out to train its 'network' as a whole."
+        )
+    for key, given in (("only", spec.only), ("graft", spec.graft)):
+        if given:
+            raise RecipeError(
+                f"{document.where(f'{path}.{key}')} is given beside 'lora', which says itself what learns and leaves "
+                f"the weights that it shares with the teacher as they are. Leave {key!r} or 'lora' out."
+            )
+
+
 def _check_teacher(recipe: Recipe, document: Document) -> None:
+    if recipe.base is not None and not recipe.needs_teacher:
+        raise RecipeError(
+            f"{document.where('base')} says how a teacher is kept, and this recipe has none; leave it out."
+        )
     if not recipe.needs_teacher and recipe.process is None:
         raise RecipeError(f"{document.name} needs a 'process' (edm, linear, trigflow or vp), as it has no teacher.")
     if any(term.networks() for spec in recipe.learners.values() for _, term in spec.objective.items()):

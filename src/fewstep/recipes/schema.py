@@ -7,6 +7,7 @@ from typing import Any
 
 from fewstep.errors import RecipeError
 from fewstep.guidance import Guidance
+from fewstep.networks import Bits, Lora
 from fewstep.predict import Prediction
 from fewstep.process import Process
 from fewstep.sampling import Sampler
@@ -28,7 +29,8 @@ class LearnerSpec:
     are regular expressions for the names of the parameters that learn, all of them without.  ``adapter`` names the
     parts of the network that get a cross-attention adapter, which takes a negative condition.  ``graft`` is a regular
     expression for the names of weights that come from the model that was given first, where ``begins`` put another one
-    in the teacher's place.
+    in the teacher's place.  ``lora`` makes of the learner a low-rank adapter on the teacher, whose weights are then
+    there once for all that share them; what only the learner has (heads, a second time, inputs) learns as it is.
     """
 
     objective: Objective
@@ -47,6 +49,7 @@ class LearnerSpec:
     only: tuple[str, ...] = ()
     adapter: tuple[str, ...] = ()
     graft: str | None = None
+    lora: Lora | None = None
 
     def updates(self, steps: int) -> int:
         """Return how many turns it has in so many batches."""
@@ -104,6 +107,7 @@ class Recipe:
     ``family`` is the heading it is listed under.
     ``begins`` names the recipe whose result is this one's teacher; it is run first, on the teacher that is given if it
     needs one.
+    ``base`` keeps the weights of the frozen teacher, and so of the adapters on it, in fewer bits: "bfloat16" or "int8".
     ``data`` is false for recipes that never look at an item of the data, only at their conditions.
     ``tuned_on`` names the data sets that the numbers were made for: those that ``fewstep bench`` runs it on.
     """
@@ -127,6 +131,7 @@ class Recipe:
     tuned_on: tuple[str, ...] = ("digits",)
     looks: int = 20
     judged: int = 1024
+    base: Bits | None = None
 
     @property
     def needs_teacher(self) -> bool:

@@ -3,15 +3,39 @@
 Terms add up: ``Consistency(...) + 0.4 * Adversarial("critic")``.
 """
 
-from fewstep.terms.adversarial import Adversarial, Discriminate, GanLoss, Hinge, LeastSquares, Softplus
+from fewstep.terms.adversarial import (
+    Adversarial,
+    ApproximateR1,
+    Discriminate,
+    GanLoss,
+    Hinge,
+    LeastSquares,
+    Logistic,
+    Softplus,
+)
 from fewstep.terms.base import Objective, Term
 from fewstep.terms.bootstrap import Bootstrap
 from fewstep.terms.bridges import Bridge, DataBridge, JumpBridge, StoredBridge, TeacherBridge
 from fewstep.terms.consistency import Consistency
 from fewstep.terms.denoise import Denoise
-from fewstep.terms.distribution_matching import KL, DistributionMatching, Normaliser, Plain, Residual
-from fewstep.terms.guides import Guide, Negatives, Scales, Unguided
+from fewstep.terms.distribution_matching import DistributionMatching
+from fewstep.terms.divergences import (
+    AlphaDivergence,
+    Divergence,
+    ForwardKL,
+    Jeffreys,
+    JensenShannon,
+    Neyman,
+    Pearson,
+    ReverseKL,
+    SoftenedReverseKL,
+    SquaredHellinger,
+)
+from fewstep.terms.estimators import Detached, Estimator, Identity, Shortened
+from fewstep.terms.guides import Guide, HiddenScales, Negatives, Scales, Unguided
 from fewstep.terms.metrics import L1, L2, Cauchy, Huber, L2Norm, Metric, PseudoHuber
+from fewstep.terms.normalisers import KL, AlphaSigma, NoisyResidual, Normaliser, Plain, Residual
+from fewstep.terms.ratios import DensityRatio
 from fewstep.terms.regress import Reconstruct, Regress
 from fewstep.terms.slopes import DataSlope, MixedSlope, Slope, TeacherSlope
 from fewstep.terms.spaces import AtData, Estimate, Features, Here, LogMels, Space
@@ -38,6 +62,9 @@ __all__ = [
     "L2",
     "Adaptive",
     "Adversarial",
+    "AlphaDivergence",
+    "AlphaSigma",
+    "ApproximateR1",
     "AtData",
     "Averaged",
     "Bootstrap",
@@ -49,43 +76,60 @@ __all__ = [
     "DataShare",
     "DataSlope",
     "Denoise",
+    "DensityRatio",
+    "Detached",
     "Diffused",
     "Discriminate",
     "DistributionMatching",
+    "Divergence",
     "EDMWeight",
     "Estimate",
+    "Estimator",
     "Features",
+    "ForwardKL",
     "GanLoss",
     "Gap",
     "Guide",
     "Here",
+    "HiddenScales",
     "Hinge",
     "Huber",
+    "Identity",
+    "Jeffreys",
+    "JensenShannon",
     "JumpBridge",
     "L2Norm",
     "LeastSquares",
     "LogMels",
+    "Logistic",
     "Metric",
     "MinSNR",
     "MixedSlope",
     "Negatives",
+    "Neyman",
+    "NoisyResidual",
     "Normaliser",
     "Objective",
     "One",
     "OwnSamples",
+    "Pearson",
     "Plain",
     "PseudoHuber",
     "Reconstruct",
     "Regress",
     "Residual",
+    "ReverseKL",
     "SNRPlusOne",
     "Scales",
+    "Shortened",
     "SignalStep",
     "Slope",
+    "SoftenedReverseKL",
     "Softplus",
     "Space",
     "Split",
     "Square",
+    "SquaredHellinger",
     "States",
     "StoredBridge",
     "StoredPath",

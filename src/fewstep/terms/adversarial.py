@@ -1,16 +1,19 @@
 """The student's side of a game against a critic, and the critic's."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from torch.nn.functional import softplus
 
+from fewstep.process import over
 from fewstep.terms.base import Term
+from fewstep.terms.divergences import Divergence, JensenShannon
 from fewstep.times import Law, LogNormal
 from fewstep.turn import Turn
 from fewstep.types import Cost
 
-__all__ = ["Adversarial", "Discriminate", "GanLoss", "Hinge", "LeastSquares", "Softplus"]
+__all__ = ["Adversarial", "ApproximateR1", "Discriminate", "GanLoss", "Hinge", "LeastSquares", "Logistic", "Softplus"]
 
 
 class GanLoss(ABC):
@@ -32,6 +35,26 @@ class Softplus(GanLoss):
     def generator(self, fake: Cost) -> Cost:
         """Return ``softplus(-fake)``."""
         return softplus(-fake)
+
+    def critic(self, real: Cost, fake: Cost) -> Cost:
+        """Return ``softplus(fake) + softplus(-real)``."""
+        return softplus(fake) + softplus(-real)
+
+
+@dataclass(frozen=True)
+class Logistic(GanLoss):
+    """The critic of ``Softplus``, and the generator's cost under which a divergence falls: ``f - r f'`` at ``r = e^l``.
+
+    With the optimal logit its gradient is that of the divergence: the ``SoftenedReverseKL`` is the non-saturating cost
+    and ``Softplus`` itself, ``JensenShannon`` the saturating one, ``-softplus(l)``.
+    Source: arXiv 1406.2661, eq. 1 (Jensen-Shannon); others: f-distill, arXiv 2502.15681, theorem 1, through the logit.
+    """
+
+    divergence: Divergence = field(default_factory=JensenShannon)
+
+    def generator(self, fake: Cost) -> Cost:
+        """Return the divergence's cost of the logit."""
+        return self.divergence.cost(fake)
 
     def critic(self, real: Cost, fake: Cost) -> Cost:
         """Return ``softplus(fake) + softplus(-real)``."""
@@ -113,4 +136,30 @@ class Discriminate(Term):
         real = turn.noised("data", self.times, "adversarial")
         logit_fake, logit_real = critic(fake.x, fake.t, turn.c), critic(real.x, real.t, turn.c)
         turn.note("critic accuracy", ((logit_real > 0).double().mean() + (logit_fake < 0).double().mean()) / 2)
+        on_fake, on_real = logit_fake.detach(), logit_real.detach()
+        turn.note("critic logit", (on_real.abs().mean() + on_fake.abs().mean()) / 2)
+        if isinstance(self.loss, Softplus | Logistic):  # whose logits are logarithms of a density ratio
+            turn.note("critic ratio", on_fake.double().clamp_max(50).exp().mean())  # 1 when it is calibrated
+            gap = 2 * math.log(2) - (softplus(on_fake) + softplus(-on_real)).mean()
+            turn.note("critic gap", gap)  # twice the Jensen-Shannon divergence that it sees; 0 when it must guess
         return self.loss.critic(logit_real, logit_fake)
+
+
+@dataclass(frozen=True)
+class ApproximateR1(Term):
+    """The critic's second cost: ``(l(x_t) - l(x_t + alpha n z'))^2``, data whose clean items got fresh noise beside.
+
+    With ``n -> 0`` it is ``(alpha n)^2 ||grad l||^2`` on average, which is R1 without a second derivative.
+    Source: Seaweed-APT, arXiv 2501.08316 (there on clean data, n = 0.1 for video).
+    """
+
+    times: Law = field(default_factory=LogNormal)
+    noise: float = 0.1
+
+    SOURCE = "arXiv 2501.08316"
+
+    def __call__(self, turn: Turn) -> Cost:
+        """Return the squared change of each real item's logit."""
+        critic, real = turn.critic(), turn.noised("data", self.times, "adversarial")
+        beside = over(turn.process.alpha(real.t) * self.noise, real.x) * turn.draws.normal(real.x)
+        return (critic(real.x, real.t, turn.c) - critic(real.x + beside, real.t, turn.c)).square()

@@ -1,85 +1,86 @@
 """Distribution matching: move the student's samples where the teacher thinks they are more likely."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
 
-from fewstep.process import Process, over
+from fewstep.errors import RecipeError
+from fewstep.process import Process
 from fewstep.terms.base import Term
+from fewstep.terms.divergences import Divergence, ReverseKL
+from fewstep.terms.estimators import Detached, Estimator
+from fewstep.terms.guides import Guide, Unguided
+from fewstep.terms.normalisers import Normaliser, Residual
+from fewstep.terms.ratios import DensityRatio
 from fewstep.times import Law, LogNormal
 from fewstep.turn import Noised, Turn
-from fewstep.types import Cost, T, X
+from fewstep.types import Cost, T
 
-__all__ = ["KL", "DistributionMatching", "Normaliser", "Plain", "Residual"]
-
-
-class Normaliser(ABC):
-    """The factor of the difference of the two denoisers."""
-
-    @abstractmethod
-    def __call__(self, process: Process, noised: Noised, real: X) -> T:
-        """Return one factor per item."""
-
-
-@dataclass(frozen=True)
-class Residual(Normaliser):
-    """``1 / mean |x0 - D_real|`` per item: the direction has the same size everywhere.
-
-    Source: DMD, arXiv 2311.18828, eq. 8; without its factor alpha, as in DMD2.
-    """
-
-    def __call__(self, process: Process, noised: Noised, real: X) -> T:
-        """Return the inverse mean distance of the sample to the teacher's estimate."""
-        return 1 / (noised.x0 - real).abs().flatten(1).mean(1).double().clamp_min(1e-8)
-
-
-@dataclass(frozen=True)
-class Plain(Normaliser):
-    """1, as in Diff-Instruct.  Source: arXiv 2305.18455."""
-
-    def __call__(self, process: Process, noised: Noised, real: X) -> T:
-        """Return 1."""
-        return torch.ones_like(noised.t)
-
-
-@dataclass(frozen=True)
-class KL(Normaliser):
-    """``alpha^2 / sigma^2``: the exact gradient of KL(student || teacher) at each noise level."""
-
-    def __call__(self, process: Process, noised: Noised, real: X) -> T:
-        """Return the signal-to-noise ratio."""
-        return process.logsnr(noised.t).exp()
+__all__ = ["DistributionMatching", "below"]
 
 
 @dataclass(frozen=True)
 class DistributionMatching(Term):
-    """``1/2 mean (x0 - sg[x0 - g])^2`` with ``g = w (D_fake(x_t, t) - D_real(x_t, t))``, x0 the student's samples.
+    """``1/2 mean (x0 - sg[x0 - g])^2`` with ``g = w h(r) (D_fake(x_t, t) - D_real(x_t, t))``, x0 the student's samples.
 
-    ``real`` names the (guided) teacher, ``fake`` the learner that denoises the student's samples.  The gradient
-    with respect to x0 is g / dimensions; the value is mean g^2 / 2 and says nothing about quality.  Exact when the
-    fake score is the student's: with ``KL`` the gradient is that of the reverse KL divergence at each t.
-    Source: DMD, arXiv 2311.18828, eq. 7; DMD2, arXiv 2405.14867, eq. 2.  *Ours*: a fake score with a second time is
-    told at which call of a multistep student the sample was made, so that every call is matched, not their mixture.
+    ``real`` names the (guided) teacher, ``fake`` the learner that denoises the student's samples; with an unguided
+    teacher under both names, once at ``cfg: 0``, g is the push of guidance.  ``times`` draws t, with ``capped`` only
+    below the time of the call that made x0; ``normaliser`` is w, ``divergence`` h of the ``ratio`` r that a critic
+    knows, ``estimator`` what becomes of the two answers, ``guide`` draws guidance that the student is not told of.
+    Exact when the fake score is the student's: with ``KL`` the gradient is that of the divergence at each t.
+    Source: DMD, arXiv 2311.18828, eq. 7; DMD2, arXiv 2405.14867, eq. 2; h: f-distill, arXiv 2502.15681, theorem 1;
+    ``capped``: Decoupled DMD, arXiv 2511.22677.  *Ours*: a fake score with a second time is told at which call of a
+    multistep student the sample was made, so that every call is matched, not their mixture.
     """
 
     real: str = "teacher"
     fake: str = "fake_score"
     times: Law = field(default_factory=LogNormal)
+    capped: bool = False
     normaliser: Normaliser = field(default_factory=Residual)
+    divergence: Divergence = field(default_factory=ReverseKL)
+    ratio: DensityRatio = field(default_factory=DensityRatio)
+    estimator: Estimator = field(default_factory=Detached)
+    guide: Guide = field(default_factory=Unguided)
 
     SOURCE = "arXiv 2405.14867"
 
+    def __post_init__(self) -> None:
+        if self.guide.tells:
+            raise RecipeError(
+                f"distribution matching is given the guide {type(self.guide).__name__}, of which the student is told; "
+                "the fake score would have to be told too. Accepted is one that nobody is told of: hidden_scales."
+            )
+
     def networks(self) -> tuple[str, ...]:
-        """Return the two networks whose difference is the direction."""
-        return (self.real, self.fake)
+        """Return the two networks whose difference is the direction, and the critic where there is one."""
+        return (self.real, self.fake, *(() if self.divergence.constant else (self.ratio.critic,)))
 
     def __call__(self, turn: Turn) -> Cost:
-        """Return half the mean square of the direction, with the direction as its gradient."""
-        noised = turn.noised("samples", self.times, "distribution_matching")
+        """Return a cost whose gradient counts; its value says nothing about quality."""
+        noised, guided = self._noised(turn), self.guide(turn)
+        with torch.set_grad_enabled(self.estimator.through and torch.is_grad_enabled()):
+            real = guided.denoiser(self.real)(noised.x, noised.t, turn.c)
+            fake = guided.denoiser(self.fake)(noised.x, noised.t, turn.c, turn.made_at("samples"))
         with torch.no_grad():
-            real = turn.denoiser(self.real)(noised.x, noised.t, turn.c)
-            fake = turn.denoiser(self.fake)(noised.x, noised.t, turn.c, turn.made_at("samples"))
-            g = over(self.normaliser(turn.process, noised, real), real) * (fake - real)
-            target = noised.x0 - g
-        return (noised.x0 - target).square().flatten(1).mean(1) / 2
+            w = self.normaliser(turn.process, noised, real) * self.ratio.weights(turn, noised, self.divergence)
+        return self.estimator(noised.x0, real, fake, w, turn.progress)
+
+    def _noised(self, turn: Turn) -> Noised:
+        if not self.capped:
+            return turn.noised("samples", self.times, "distribution_matching")
+        u = turn.draws.uniform(len(turn.samples.t))
+        return turn.diffused(below(self.times, turn.process, u, turn.samples.t), on="samples")
+
+
+def below(law: Law, process: Process, u: T, top: T) -> T:
+    """Map uniform numbers to times of a law, given that they are at most ``top``, one per item.
+
+    Exact for laws that rise with u: the share of times below top is found by bisection, to 2^-50.
+    """
+    low, share = torch.zeros_like(u), torch.ones_like(u)
+    for _ in range(50):
+        middle = (low + share) / 2
+        under = law.times(process, middle) <= top
+        low, share = torch.where(under, middle, low), torch.where(under, share, middle)
+    return law.times(process, u * share).minimum(top)

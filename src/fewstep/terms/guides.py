@@ -12,7 +12,7 @@ from fewstep.guidance import CFG
 from fewstep.turn import Turn
 from fewstep.types import T
 
-__all__ = ["Guide", "Negatives", "Scales", "Unguided"]
+__all__ = ["Guide", "HiddenScales", "Negatives", "Scales", "Unguided"]
 
 
 class Guide(ABC):
@@ -67,6 +67,32 @@ class Scales(Guide):
     def draw(self, u: T) -> T:
         """Map uniform numbers, one per item, to scales."""
         return self.low + u * (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class HiddenScales(Guide):
+    """A scale per item, uniform between ``low`` and ``high``, that the networks named in ``over`` share.
+
+    Nobody is told of it.  ``low = high`` is a constant scale; 1 is no guidance.  Over the teacher and the fake score
+    alike the teacher stays the fixed point of distribution matching for every scale, over the teacher alone it moves.
+    The empty condition of a fake score has a meaning only if it learns it: ``drop`` of ``Denoise``.
+    Source: SNOOPI, arXiv 2412.02687 (PG-SB); constant: SwiftBrush, arXiv 2312.05239.  *Ours*: one draw for each item,
+    the same for all networks; the paper does not say.
+    Raises ``RecipeError`` when ``low`` is above ``high``.
+    """
+
+    low: float
+    high: float
+    over: tuple[str, ...] = ("teacher", "fake_score")
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise RecipeError(f"guidance scales from {self.low} to {self.high}; accepted is low <= high.")
+
+    def __call__(self, turn: Turn) -> Turn:
+        """Put the named networks under one scale per item."""
+        rule = CFG(self.low + turn.draws.uniform(len(turn.batch.x0)) * (self.high - self.low))
+        return replace(turn, views={**turn.views, **{name: rule(turn.denoiser(name)) for name in self.over}})
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,19 @@
 
 from fewstep.couplings import Annealed, Coupling, Independent, Stored
 from fewstep.training.average import Average, Ema
-from fewstep.training.checkpoint import checkpoints, load_weights, restore, save_training, save_weights, weights_bytes
+from fewstep.training.checkpoint import (
+    checkpoints,
+    load_weights,
+    read_weights,
+    restore,
+    save_training,
+    save_weights,
+    weights_bytes,
+)
+from fewstep.training.collapse import Collapse, Looks
 from fewstep.training.learner import Learner
 from fewstep.training.loop import Report, Training, train
-from fewstep.training.monitors import Collapse, Connected, Finite, Monitor, RunawayCritic, watch
+from fewstep.training.monitors import Connected, ExplodingCritic, Finite, Monitor, RunawayCritic, watch
 from fewstep.training.optimisers import Adam, AdamW, Optimiser, RAdam
 from fewstep.training.rollouts import BackwardSimulation, FromData, OneStep, Unrolled
 from fewstep.training.transport import Transport
@@ -24,10 +33,12 @@ __all__ = [
     "Connected",
     "Coupling",
     "Ema",
+    "ExplodingCritic",
     "Finite",
     "FromData",
     "Independent",
     "Learner",
+    "Looks",
     "Monitor",
     "OneStep",
     "Optimiser",
@@ -42,6 +53,7 @@ __all__ = [
     "Unrolled",
     "checkpoints",
     "load_weights",
+    "read_weights",
     "restore",
     "save_training",
     "save_weights",

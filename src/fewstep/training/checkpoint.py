@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,27 +17,35 @@ from fewstep.files import whole_folder
 from fewstep.training.learner import Learner
 from fewstep.training.loop import Training
 
-__all__ = ["checkpoints", "load_weights", "restore", "save_training", "save_weights", "weights_bytes"]
+__all__ = [
+    "checkpoints",
+    "load_weights",
+    "read_weights",
+    "restore",
+    "save_training",
+    "save_weights",
+    "weights_bytes",
+]
 
 FORMAT = 1
 
 
-def save_weights(net: nn.Module, path: Path) -> None:
+def save_weights(net: nn.Module, path: Path, without: Collection[str] = ()) -> None:
     """Write the parameters and buffers of a network as safetensors; the caller makes the write atomic."""
-    path.write_bytes(weights_bytes(net))
+    path.write_bytes(weights_bytes(net, without))
 
 
-def weights_bytes(net: nn.Module) -> bytes:
-    """Return the safetensors file of a network's parameters and buffers."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()})
+def weights_bytes(net: nn.Module, without: Collection[str] = ()) -> bytes:
+    """Return the safetensors file of a network's parameters and buffers, but for those ``without``."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in _state(net, without).items()})
 
 
-def load_weights(net: nn.Module, path: Path) -> None:
-    """Read what ``save_weights`` wrote into a network of the same shape.
+def load_weights(net: nn.Module, path: Path, without: Collection[str] = ()) -> None:
+    """Read what ``save_weights`` wrote into a network of the same shape; what is ``without`` stays as it is.
 
     Raises ``WeightsError``, in a sentence, when the file is missing, damaged or of another network.
     """
-    tensors, own = _read(path), net.state_dict()
+    tensors, own = read_weights(path), _state(net, without)
     wrong = [
         f"{name} is {_form(tensors.get(name))}, not {_form(own.get(name))}"
         for name in sorted({*tensors, *own})
@@ -48,7 +56,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
             f"{path} holds the weights of another network: {len(wrong)} of {len(own)} tensors differ, first "
             f"{'; '.join(wrong[:3])}. Load it into the network it was saved from; run.json beside it names it."
         )
-    net.load_state_dict(tensors)
+    net.load_state_dict(tensors, strict=False)  # all names were compared
 
 
 def save_training(training: Training, root: Path, extra: Mapping[str, Any], keep: int = 2) -> Path:
@@ -89,9 +97,9 @@ def restore(training: Training, path: Path) -> dict[str, Any]:
 
 
 def _save_learner(learner: Learner, folder: Path, name: str) -> None:
-    save_weights(learner.bare, folder / f"{name}.safetensors")
+    save_weights(learner.bare, folder / f"{name}.safetensors", learner.shared)
     for average, follower in learner.followers.items():
-        save_weights(follower.net, folder / f"{name}.{average}.safetensors")
+        save_weights(follower.net, folder / f"{name}.{average}.safetensors", learner.shared)
     state = learner.optimizer.state_dict()["state"]
     flat = {f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
     content = save({key: tensor.detach().cpu().contiguous() for key, tensor in flat.items()})
@@ -99,12 +107,12 @@ def _save_learner(learner: Learner, folder: Path, name: str) -> None:
 
 
 def _load_learner(learner: Learner, folder: Path, name: str) -> None:
-    load_weights(learner.bare, folder / f"{name}.safetensors")
+    load_weights(learner.bare, folder / f"{name}.safetensors", learner.shared)
     for average, follower in learner.followers.items():
-        load_weights(follower.net, folder / f"{name}.{average}.safetensors")
+        load_weights(follower.net, folder / f"{name}.{average}.safetensors", learner.shared)
     entries: dict[int, dict[str, Tensor]] = {}
     parameters = list(learner.parameters.values())
-    for key, value in _read(folder / f"{name}.optimiser.safetensors").items():
+    for key, value in read_weights(folder / f"{name}.optimiser.safetensors").items():
         index, field = key.split(".", 1)
         entries.setdefault(int(index), {})[field] = _laid_out(value, parameters[int(index)])
     groups = learner.optimizer.state_dict()["param_groups"]
@@ -120,7 +128,12 @@ def _form(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else f"{list(tensor.shape)}"
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _state(net: nn.Module, without: Collection[str]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in net.state_dict().items() if name not in without}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file; raise ``WeightsError`` when it cannot be read."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

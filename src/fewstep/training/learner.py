@@ -2,15 +2,16 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import nn
 
 from fewstep.denoiser import Denoiser
 from fewstep.errors import RecipeError, nearest
 from fewstep.scalars import Progress, scalar
+from fewstep.sharing import shared_names
 from fewstep.terms import Objective, Term
 from fewstep.training.average import Average, Ema
 from fewstep.training.optimisers import Optimiser
@@ -25,6 +26,8 @@ class Learner:
     ``every``: one turn in so many steps, from step ``after`` on; ``accumulate``: pieces a batch is cut into;
     ``clip``: largest gradient norm; ``averages``: moving averages by name, addressed as ``learner.average``;
     ``only``: regular expressions, one of which must be found in the name of every parameter that learns.
+    ``base``: a frozen network whose parameters this one has in common with others.  They do not learn here, and are
+    neither averaged nor saved with the learner; their names are ``shared``.
     """
 
     view: Denoiser
@@ -36,6 +39,7 @@ class Learner:
     clip: float = math.inf
     averages: Mapping[str, Ema] = field(default_factory=dict)
     only: Sequence[str] = ()
+    base: nn.Module | None = None
     updates: int = 0
     total: int = 1
 
@@ -47,9 +51,12 @@ class Learner:
             )
         self.bare: nn.Module = self.view.net
         self.net: nn.Module = self.bare
-        self.parameters = _chosen(self.bare, self.only)
+        self.shared = frozenset[str]() if self.base is None else shared_names(self.bare, self.base)
+        self.parameters = _chosen(self.bare, self.only, self.shared)
         self.optimizer = self.optimiser(self.parameters.values())
-        self.followers = {name: Average(self.bare, rule) for name, rule in self.averages.items()}
+        learning = {id(parameter) for parameter in self.parameters.values()}
+        still = [parameter for parameter in self.bare.parameters() if id(parameter) not in learning]
+        self.followers = {name: Average(self.bare, rule, still) for name, rule in self.averages.items()}
 
     @property
     def terms(self) -> Objective:
@@ -62,7 +69,15 @@ class Learner:
         return Progress(self.updates, self.total)
 
     def prepare(self, accelerator: Accelerator) -> None:
-        """Wrap the network together with its optimiser: one ``prepare`` per learner, as FSDP2 demands."""
+        """Wrap the network together with its optimiser: one ``prepare`` per learner, as FSDP2 demands.
+
+        Raises ``RecipeError`` where sharding would cut a shared base into pieces, once for each learner.
+        """
+        if self.shared and accelerator.distributed_type == DistributedType.FSDP:
+            raise RecipeError(
+                "learners that share a frozen base were to be sharded by FSDP, which would cut the base once for each "
+                "of them. Use one process or DDP (the base is there once in each process), or leave 'lora' out."
+            )
         self.net, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
         for follower in self.followers.values():
             follower.net.to(accelerator.device)
@@ -101,9 +116,11 @@ class Learner:
         self.updates += 1
 
 
-def _chosen(net: nn.Module, only: Sequence[str]) -> dict[str, nn.Parameter]:
+def _chosen(net: nn.Module, only: Sequence[str], shared: Collection[str]) -> dict[str, nn.Parameter]:
     """Return the parameters that learn, by name; the others stay as they are."""
-    everything = dict(net.named_parameters())
+    for name in shared:
+        net.get_parameter(name).requires_grad_(False)
+    everything = {name: parameter for name, parameter in net.named_parameters() if name not in shared}
     chosen = {name: p for name, p in everything.items() if not only or any(re.search(each, name) for each in only)}
     for name, parameter in everything.items():
         parameter.requires_grad_(name in chosen)  # so that wrappers know at once which gradients to wait for

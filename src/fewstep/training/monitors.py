@@ -1,16 +1,13 @@
 """What makes a run stop: each monitor looks at one sign of illness and says in plain words what to try."""
 
-import math
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from fewstep.errors import UnhealthyTraining
 from fewstep.training.loop import Report
 
-__all__ = ["Collapse", "Connected", "Finite", "Monitor", "RunawayCritic", "between", "watch"]
+__all__ = ["Connected", "ExplodingCritic", "Finite", "Monitor", "RunawayCritic", "watch"]
 
 
 class Monitor(ABC):
@@ -91,60 +88,29 @@ class RunawayCritic(Monitor):
             )
 
 
-@dataclass(frozen=True)
-class Collapse:
-    """Compares samples of fixed seeds with reference images: deviation of all values, distance between seeds.
+@dataclass
+class ExplodingCritic(Monitor):
+    """Stops when the mean size of a critic's logits is above ``most`` in most of the last ``turns`` looks.
 
-    ``reference`` and the samples are (conditions, seeds, ...).  Sick are samples below ``least`` or above ``most``
-    times the reference's deviation, or below ``spread`` times its mean distance between seeds of one condition.
+    A logit is the logarithm of a density ratio: beyond 17 softplus has no gradient left in float32 on the side that is
+    right, and from 50 on (odds of 10^21) the number is no estimate any more, of any of the losses.
     """
 
-    deviation: float
-    distance: float
-    least: float = 0.4
-    most: float = 2.5
-    spread: float = 0.25
+    most: float = 50.0
+    turns: int = 20
+    _seen: dict[str, deque[float]] = field(default_factory=dict)
 
-    @classmethod
-    def against(cls, reference: Tensor) -> "Collapse":
-        """Measure the reference."""
-        return cls(float(reference.std()), between(reference))
-
-    def look(self, samples: Tensor, step: int, young: bool = False) -> dict[str, float]:
-        """Return the two ratios, or raise ``UnhealthyTraining`` with a diagnosis.
-
-        ``young``: a network that has hardly learned yet may be flat; it must only be finite.
-        """
-        deviation = float(samples.std()) / max(self.deviation, 1e-12)
-        spread = between(samples) / max(self.distance, 1e-12)
-        if not math.isfinite(deviation):
+    def __call__(self, report: Report) -> None:
+        """Take the median of the sizes of the critic's logits."""
+        size = report.notes.get("critic logit")
+        if size is None:
+            return
+        seen = self._seen.setdefault(report.learner, deque(maxlen=self.turns))
+        seen.append(size)
+        if len(seen) == self.turns and sum(each <= self.most for each in seen) < self.turns / 2:
             raise UnhealthyTraining(
-                f"At step {step} the student's samples are not finite. Lower the learning rate and clip the gradient; "
-                "the last healthy checkpoint is kept."
+                f"At step {report.step} the critic {report.learner!r} is exploding: its logits are {size:.3g} on "
+                f"average, and were above {self.most:g} in most of its last {self.turns} turns, where the logarithm "
+                "of a density ratio is a few units. Lower its learning rate, clip its gradient (clip: 1.0), give it "
+                "less weight, or judge at higher noise levels."
             )
-        ratios = {"deviation": deviation, "distance between seeds": spread}
-        if young:
-            return ratios
-        if not self.least <= deviation <= self.most:
-            word = "flat (nearly one colour)" if deviation < self.least else "exploding"
-            raise UnhealthyTraining(
-                f"At step {step} the student's samples are {word}: their deviation is {deviation:.2f} times the "
-                "reference's. Lower the student's learning rate, let the fake score take more turns per student turn "
-                "(every), and check that teacher and student share the data's scale (sigma_data)."
-            )
-        if spread < self.spread:
-            raise UnhealthyTraining(
-                f"At step {step} different seeds give nearly the same sample: the distance between seeds is "
-                f"{spread:.2f} times the reference's. The student has lost its diversity: lower the guidance scale, "
-                "raise the turns of the fake score, add a regression or consistency term, or stop earlier."
-            )
-        return ratios
-
-
-def between(samples: Tensor) -> float:
-    """Return the root mean squared distance between different seeds of one condition, per value.
-
-    ``samples`` is (conditions, seeds, ...).  Equals sqrt(2) times the unbiased deviation over the seeds.
-    """
-    flat = samples.double().flatten(2)
-    return float((2 * flat.var(1, correction=1).mean()).sqrt())

@@ -71,8 +71,8 @@ class Collapse:
     Sick are samples whose deviation is below ``least`` or above ``most`` times the reference's, whose seeds of one
     condition are closer than ``spread`` times the reference's (``single`` times in one condition alone), whose items
     are all closer than ``same`` times, and whose colours drift by more than ``drift`` deviations.  The raw weights of
-    49 healthy runs of 20 recipes on digits, seen in one to eight calls in the second half of their training, had
-    deviations of 0.83 to 1.32, spreads above 0.57, single conditions above 0.22, items above 0.68 and drifts below
+    about 40 healthy runs on digits, seen in one to eight calls in the second half of their training, had deviations
+    of 0.83 to 1.32, spreads above 0.57, single conditions above 0.22, items above 0.68 and drifts below
     0.35.  Before, students of one call are blurred: spreads from 0.2 and single conditions from 0.14 on.
     """
 

@@ -21,13 +21,13 @@ from fewstep.jobs.health import Doctor, reference_of
 from fewstep.jobs.live import Live
 from fewstep.jobs.measure import CACHE, judge_for
 from fewstep.jobs.origin import keep_illness
-from fewstep.jobs.pairs import pairs_for, shared_folder
+from fewstep.jobs.pairs import pairs_for
 from fewstep.jobs.progress import bar
 from fewstep.jobs.pulse import EVERY, Pulse, raw, room
 from fewstep.jobs.record import Record
 from fewstep.model import Model
 from fewstep.networks import LORA, merged
-from fewstep.recipes import Assembly, Base, PairsSpec, Recipe, assemble, load_recipe
+from fewstep.recipes import Assembly, Base, Recipe, assemble, load_recipe
 from fewstep.store import load_model, read_run, save_model
 from fewstep.training import Collapse, Training, checkpoints, load_weights, train, weights_bytes
 from fewstep.versions import hardware, versions
@@ -146,8 +146,8 @@ def _prepare(
         labels = data.batch(range(len(data))).c
         teacher.to(accelerator.device)
         with accelerator.main_process_first():
-            home = _home(recipe.pairs, teacher, labels, options)
-            source = pairs_for(recipe.pairs, teacher, labels, home, options.show)
+            own = options.folder / "pairs"
+            source = pairs_for(recipe.pairs, teacher, labels, own, options.show, options.pairs)
     for model in filter(None, given):
         model.to("cpu")  # networks are built and checked there
     example = source.batch(range(min(len(source), 2000 if source is data else 64)))  # paths are many times as large
@@ -165,12 +165,6 @@ def _prepare(
     before = {} if not recipe.begins or teacher is None else teacher.facts
     watched = (doctor, pulse, record)
     return _Run(recipe, source, assembly.training, model, *watched, accelerator, options, before, assembly.base)
-
-
-def _home(spec: PairsSpec, teacher: Model, labels: Tensor | None, options: Options) -> Path:
-    """Return where the pairs of this run are."""
-    own = options.folder / "pairs"
-    return own if options.pairs is None else shared_folder(options.pairs, spec, teacher, labels)
 
 
 def _doctor(recipe: Recipe, data: Data, options: Options, reference: tuple[Tensor, list[str]], best: float) -> Doctor:

@@ -17,26 +17,25 @@ from fewstep.recipes import PairsSpec, guide
 from fewstep.store import fingerprint
 from fewstep.types import Cond, X
 
-__all__ = ["pairs_for", "shared_folder"]
+__all__ = ["pairs_for"]
 
 
-def pairs_for(spec: PairsSpec, teacher: Model, labels: Tensor | None, folder: Path, show: bool) -> PairStore:
-    """Make the pairs of a recipe, or continue, or open them when they are complete.
+def pairs_for(
+    spec: PairsSpec, teacher: Model, labels: Tensor | None, folder: Path, show: bool, shared: Path | None = None
+) -> PairStore:
+    """Make the pairs of a recipe in ``folder``, or continue, or open them when they are complete.
 
-    ``labels`` are those of the real data: pair i is of label ``labels[i % len]``.
+    ``labels`` are those of the real data: pair i is of label ``labels[i % len]``.  ``shared`` is the home of all pairs
+    that runs share; there these have a folder that is named by what they are made with, in the place of ``folder``.
     """
     plan = _plan(spec, teacher, labels)
+    if shared is not None:
+        folder = shared / digest([repr((plan.count, plan.settings)).encode()])
     writing = write_pairs(folder, _maker(spec, teacher, labels), plan)
     with bar("teacher pairs", show) as move:
         for done, total in writing:
             move(done, total)
     return PairStore.open(folder, plan.facts)
-
-
-def shared_folder(home: Path, spec: PairsSpec, teacher: Model, labels: Tensor | None) -> Path:
-    """Return the folder in ``home`` that is for just these pairs, for runs that share them."""
-    plan = _plan(spec, teacher, labels)
-    return home / digest([repr((plan.count, plan.settings)).encode()])
 
 
 def _plan(spec: PairsSpec, teacher: Model, labels: Tensor | None) -> PairsPlan:

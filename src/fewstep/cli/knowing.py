@@ -3,11 +3,10 @@
 from itertools import groupby
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fewstep.cli.words import say
+from fewstep.cli.words import say, wide_console
 from fewstep.jobs.check import check
 from fewstep.jobs.listing import Listed, listing
 from fewstep.recipes import cite, load_recipe
@@ -19,7 +18,6 @@ LEGEND = """\
 at 1, 2, 4, 8: measured Fréchet distance at so many network calls, on digits unless `needs` names other data; best: the
 calls with the lowest; endpoint: where one call can lead to (0: to the data). `fewstep check RECIPE` says what a recipe
 is for, and docs/choose.md gives advice."""
-WIDTH = 120  # characters, where no terminal says how wide it is
 
 
 def print_recipes(family: str = "") -> None:
@@ -27,14 +25,13 @@ def print_recipes(family: str = "") -> None:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in ("recipe", "endpoint", "needs", "best", *(f"at {calls}" for calls in CALLS), "training"):
         table.add_column(title, justify="left" if title in ("recipe", "endpoint", "needs") else "right")
-    lines, wide = listing(family), Console().is_terminal
-    for name, group in groupby(lines, key=lambda line: line.family):
+    for name, group in groupby(listing(family), key=lambda line: line.family):
         if table.row_count:
             table.add_row()
         table.add_row(Text(name, style="bold"))
         for line in group:
             table.add_row(*_cells(line))
-    Console(highlight=False, width=None if wide else WIDTH).print(table)
+    wide_console().print(table)
     typer.echo(f"\n{LEGEND}")
 
 

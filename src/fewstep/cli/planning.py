@@ -4,11 +4,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from fewstep.cli.training import Order, few_step_recipe
-from fewstep.cli.words import cache_folder, say
+from fewstep.cli.words import cache_folder, say, wide_console
 from fewstep.errors import DataError
 from fewstep.jobs import judge_for
 from fewstep.jobs.origin import data_for
@@ -19,7 +18,6 @@ from fewstep.store import load_model
 __all__ = ["Machine", "print_plan", "shape_of"]
 
 EXAMPLES = 64  # items of the data that are looked at
-WIDTH = 120  # characters, where no terminal says how wide it is
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ def print_plan(order: Order, folder: Path, steps: int | None, resolution: str | 
     memory = None if machine.memory is None else machine.memory * 1000 * MB
     example = resized(example, shape, recipe.pairs)
     found = plan(Ask(recipe, teacher, example, len(data), judge, machine.devices, memory))
-    wide = Console().is_terminal
-    Console(highlight=False, width=None if wide else WIDTH).print(_table(found))
+    wide_console().print(_table(found))
     say({"recipe": order.recipe} | _words(found))
     if recipe.begins:
         say({"before": f"{order.recipe} begins with {recipe.begins}, whose own hours are not in this: plan it too"})

@@ -5,24 +5,23 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fewstep.cli.words import wide_console
 from fewstep.jobs.watch import Seen, Series, see, sparkline
 
 __all__ = ["watch"]
 
-WIDTH = 120  # characters, where no terminal says how wide it is
 LOOKS = 3  # that are shown, the last ones
 COLOURS = {"finished": "green", "training": "cyan", "stopped by a monitor": "red"}
 
 
 def watch(runs: Sequence[Path], once: bool, every: float) -> None:
     """Show runs until none of them trains any more, or once."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    console = wide_console()
     if once:
         console.print(_runs(runs)[0])
         return

@@ -7,17 +7,21 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import NoReturn, ParamSpec
+from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
 import typer
 
 from fewstep.errors import FewstepError
 
-__all__ = ["answered", "cache_folder", "say", "typed"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["answered", "cache_folder", "say", "typed", "wide_console"]
 
 P = ParamSpec("P")
 
 FAILED, INTERRUPTED = 1, 130  # exit codes; 2 is a command that was not understood
+WIDTH = 120  # characters, where no terminal says how wide it is
 
 
 def say(words: Mapping[str, str]) -> None:
@@ -25,6 +29,14 @@ def say(words: Mapping[str, str]) -> None:
     width = max(map(len, words), default=0)
     for topic, text in words.items():
         typer.echo(f"{typer.style(f'{topic:<{width}}', dim=True)}  {text}")
+
+
+def wide_console() -> "Console":
+    """Return a console for tables, as wide as the terminal is, or wide enough where there is none."""
+    from rich.console import Console  # late: most commands print no table
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def typed() -> str:

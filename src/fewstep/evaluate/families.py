@@ -44,7 +44,8 @@ def family_curves(results: Sequence[Result], families: Mapping[str, str], destin
         _references(axes, results, calls[-1], named=axes is places[0])
         _family(axes, lines, calls[-1], log10(high / low))
         _finish(axes, family, calls)
-    figure.suptitle("Fréchet distance (lower is better), by family", x=0.02, ha="left", color=INK, fontsize=10)
+    title = "Fréchet distance, by family" if columns == 1 else "Fréchet distance (lower is better), by family"
+    figure.suptitle(title, x=0.02, ha="left", color=INK, fontsize=10)
     save_png(figure, destination)
 
 
@@ -85,10 +86,11 @@ def _range(results: Sequence[Result]) -> tuple[float, float]:
 def _references(axes: "Axes", results: Sequence[Result], most: int, named: bool) -> None:
     """Draw the floor, and the teacher with all and with few calls; name them in one panel, as they are in all."""
     teacher = [line for line in results if line.recipe == TEACHER and line.calls]
+    whole = max(teacher, key=lambda line: line.calls or 0, default=None)
     for line in results:
         if line.recipe == REAL:
             _level(axes, line.frechet, "real against real" if named else "", (0, (1, 2)))
-        elif line in teacher and (line.calls or 0) > most:
+        elif line is whole and (line.calls or 0) > most:
             _level(axes, line.frechet, f"teacher, {line.calls} calls" if named else "", "-")
     few = [line for line in teacher if (line.calls or 0) <= most]
     if few:

@@ -47,7 +47,7 @@ def calls_axis(axes: "Axes", calls: list[int]) -> None:
             shown.append(count)
     axes.set_xticks(shown, [str(count) for count in shown])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("network calls per image", color=INK, fontsize=9)
+    axes.set_xlabel("network calls per item", color=INK, fontsize=9)
 
 
 def distance_axis(axes: "Axes") -> None:

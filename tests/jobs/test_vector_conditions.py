@@ -59,14 +59,14 @@ def test_the_shape_of_a_condition_survives_saving(model: Model, c: torch.Tensor,
 
 
 def test_reference_has_the_same_seeds_for_several_real_conditions(model: Model):
-    reference, names = reference_of(Notes(count=144), model)
+    reference, names = reference_of(Notes(count=144), model, Notes(count=144).batch(range(144)).c)
     assert names == [str(i) for i in range(16)]
     assert reference.shape == (16, 8, 80, 32)
 
 
 def test_reference_of_the_data_has_near_conditions_together():
     data = Notes(count=1440)
-    reference, batch = reference_of(data, None)[0], data.batch(range(1440))
+    reference, batch = reference_of(data, None, None)[0], data.batch(range(1440))
     assert reference.shape == (16, 8, 80, 32)
     places = torch.cdist(reference.flatten(0, 1).flatten(1), batch.x0.flatten(1)).argmin(1)
     kinds = data.ear.kind(batch.c[places]).reshape(16, 8)

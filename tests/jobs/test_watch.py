@@ -61,6 +61,7 @@ def test_sparkline_shows_shape_and_what_is_not_finite():
         ("look: frechet at 4", "down"),
         ("pulse: distance between seeds", "1"),
         ("pulse: colour drift", "down"),
+        ("look: distance to the teacher", "down"),
         ("fake_score: critic accuracy", "0.5"),
         ("fake_score: critic ratio", "1"),
         ("student: DistributionMatching", ""),

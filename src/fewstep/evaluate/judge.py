@@ -84,7 +84,11 @@ class Judge:
 
     def distance(self, images: Tensor) -> float:
         """The Frechet distance alone, for choosing between checkpoints."""
-        return frechet(self.features, extract(self.net, _seen(self.ear, clamped(images))))
+        return frechet(self.features, self.described(images))
+
+    def described(self, images: Tensor) -> Tensor:
+        """The features of images, (n, d)."""
+        return extract(self.net, _seen(self.ear, clamped(images)))
 
     def judge(
         self,
@@ -101,7 +105,7 @@ class Judge:
         Raises ``UnhealthyTraining`` when an image is not finite and ``DataError`` for fewer than 4 images.
         """
         images = clamped(images)
-        fake = extract(self.net, _seen(self.ear, images))
+        fake = self.described(images)
         accuracy, error = _right(self.classifier, self.ear, images, labels)
         precision, recall = precision_recall(self.features, fake)
         return Row(

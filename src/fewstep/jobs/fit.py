@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from fewstep.batch import Batch
 from fewstep.data import Data, PairStore, batches
@@ -156,8 +155,11 @@ def _prepare(
         net.to(accelerator.device)
     assembly.training.prepare(accelerator)
     record.resume(assembly.training)
-    reference = reference_of(data, teacher)
-    doctor = _doctor(recipe, data, options, reference, float(record.best.get("score", math.inf)))
+    judge = judge_for(data, cache=options.cache)
+    reference = reference_of(data, teacher, judge.labels)
+    best = float(record.best.get("score", math.inf))
+    collapse, same = Collapse.against(*reference), None if teacher is None else reference[0]
+    doctor = Doctor(judge, collapse, recipe.judged, _pitfalls(recipe), best, same)
     if teacher is not None and recipe.base is not None:
         teacher.to("cpu")  # in the place of it there is one in fewer bits
     model = _model(assembly, recipe, data)
@@ -167,11 +169,10 @@ def _prepare(
     return _Run(recipe, source, assembly.training, model, *watched, accelerator, options, before, assembly.base)
 
 
-def _doctor(recipe: Recipe, data: Data, options: Options, reference: tuple[Tensor, list[str]], best: float) -> Doctor:
+def _pitfalls(recipe: Recipe) -> str:
+    """Return what may go wrong with the student's terms, once each."""
     terms = [term for _, term in recipe.learners["student"].objective.items()]
-    pitfalls = " ".join(dict.fromkeys(term.PITFALLS for term in terms if term.PITFALLS))
-    judge = judge_for(data, cache=options.cache)
-    return Doctor(judge, Collapse.against(*reference), recipe.judged, pitfalls, best)
+    return " ".join(dict.fromkeys(term.PITFALLS for term in terms if term.PITFALLS))
 
 
 def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:

@@ -14,6 +14,7 @@ from fewstep.jobs.measure import labels_like
 from fewstep.jobs.pulse import CONDITIONS, FIRST_SEED, conditions_of, same_seeds
 from fewstep.model import Model
 from fewstep.training import Collapse, Connected, ExplodingCritic, Finite, Monitor, Report, RunawayCritic, watch
+from fewstep.training.collapse import between
 
 __all__ = ["Doctor", "reference_of"]
 
@@ -28,7 +29,8 @@ class Doctor:
 
     The score is the geometric mean of the Frechet distances at the fewest and the most steps the model is made for;
     lower is better.  It is for choosing between checkpoints, and for seeing a training that diverges: then ``pitfalls``
-    are named.  ``best`` is the best score so far.
+    are named.  ``best`` is the best score so far.  ``teacher`` holds what the teacher makes of the seeds that are
+    looked at, (conditions, seeds, ...): with it a look says how far the student's samples are from them.
     """
 
     judge: Judge
@@ -36,6 +38,7 @@ class Doctor:
     samples: int
     pitfalls: str = ""
     best: float = math.inf
+    teacher: Tensor | None = None
     monitors: list[Monitor] = field(default_factory=lambda: [Finite(), Connected(), RunawayCritic(), ExplodingCritic()])
 
     def listen(self, report: Report) -> None:
@@ -46,6 +49,8 @@ class Doctor:
         """Sample, compare with the reference, and score; raises ``UnhealthyTraining``."""
         few, names = same_seeds(model, self.judge.labels, SEEDS), conditions_of(model, self.judge.labels)
         seen = self.collapse.look(few, step, young=step < YOUNG, names=names)
+        if self.teacher is not None:
+            seen["distance to the teacher"] = self._from_teacher(few, self.teacher)
         distances = []
         for steps in sorted({min(model.sampler.made_for), max(model.sampler.made_for)}):
             labels = labels_like(self.judge, self.samples) if model.conditional else None
@@ -61,13 +66,24 @@ class Doctor:
         self.best = min(self.best, score)
         return seen | {"score": score}
 
+    def _from_teacher(self, samples: Tensor, teacher: Tensor) -> float:
+        """Return the root mean squared distance of features to the teacher's of the same seed and condition.
 
-def reference_of(data: Data, teacher: Model | None) -> tuple[Tensor, list[str]]:
+        In units of that between the teacher's seeds of one condition: 0 where every sample is the teacher's, 1 where
+        the seed does not matter.
+        """
+        ours, theirs = (self.judge.described(items.flatten(0, 1)) for items in (samples, teacher))
+        return float((ours - theirs).square().mean().sqrt()) / between(theirs.reshape(*teacher.shape[:2], -1))
+
+
+def reference_of(data: Data, teacher: Model | None, labels: Tensor | None) -> tuple[Tensor, list[str]]:
     """Return (conditions, seeds, ...) samples of the teacher, or real items when there is none, and the conditions'
-    names."""
+    names.
+
+    ``labels`` are the judge's, among which conditions that are no classes are chosen.
+    """
     if teacher is None:
         return _real(data)
-    labels = _some(data).c if teacher.condition else None
     return same_seeds(teacher, labels, SEEDS), conditions_of(teacher, labels)
 
 

@@ -21,6 +21,7 @@ GOOD: tuple[tuple[str, str], ...] = (  # how a name ends or begins -> where it i
     ("colour drift", "down"),
     ("deviation", "1"),
     ("distance between", "1"),
+    ("distance to the teacher", "down"),
     ("critic accuracy", "0.5"),
     ("critic ratio", "1"),
     ("critic gap", "down"),

@@ -27,8 +27,8 @@ class Kept(nn.Module):
 
     It computes in the precision of x, or in that of autocast.  W is made for each call and again for its gradient;
     a graph keeps neither W nor x.  Has forward-mode derivatives.  ``scale = max |W| / 127``: off by half of it at most.
-    *Ours*, not a library's: of those for CPU and GPU, torchao has no convolutions, and optimum-quanto neither those
-    over one axis nor forward-mode derivatives.
+    *Ours*, not a library's: torchao's int8 refused a two-dimensional convolution on a CPU, and optimum-quanto's layers
+    have no forward-mode derivatives; both were run.
     """
 
     def __init__(self, layer: nn.Module, bits: Bits) -> None:

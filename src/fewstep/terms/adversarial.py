@@ -47,7 +47,7 @@ class Logistic(GanLoss):
 
     With the optimal logit its gradient is that of the divergence: the ``SoftenedReverseKL`` is the non-saturating cost
     and ``Softplus`` itself, ``JensenShannon`` the saturating one, ``-softplus(l)``.
-    Source: arXiv 1406.2661, eq. 1 (Jensen-Shannon); others: f-distill, arXiv 2502.15681, theorem 1, through the logit.
+    Source: arXiv 1406.2661, eq. 1 (Jensen-Shannon); others: f-distill, arXiv 2502.15681, through the logit.
     """
 
     divergence: Divergence = field(default_factory=JensenShannon)
@@ -150,7 +150,7 @@ class ApproximateR1(Term):
     """The critic's second cost: ``(l(x_t) - l(x_t + alpha n z'))^2``, data whose clean items got fresh noise beside.
 
     With ``n -> 0`` it is ``(alpha n)^2 ||grad l||^2`` on average, which is R1 without a second derivative.
-    Source: Seaweed-APT, arXiv 2501.08316 (there on clean data, n = 0.1 for video).
+    Source: Seaweed-APT, arXiv 2501.08316 (there on clean data).
     """
 
     times: Law = field(default_factory=LogNormal)

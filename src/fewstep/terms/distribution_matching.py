@@ -28,7 +28,7 @@ class DistributionMatching(Term):
     below the time of the call that made x0; ``normaliser`` is w, ``divergence`` h of the ``ratio`` r that a critic
     knows, ``estimator`` what becomes of the two answers, ``guide`` draws guidance that the student is not told of.
     Exact when the fake score is the student's: with ``KL`` the gradient is that of the divergence at each t.
-    Source: DMD, arXiv 2311.18828, eq. 7; DMD2, arXiv 2405.14867, eq. 2; h: f-distill, arXiv 2502.15681, theorem 1;
+    Source: DMD, arXiv 2311.18828, eq. 7; DMD2, arXiv 2405.14867, eq. 2; h: f-distill, arXiv 2502.15681;
     ``capped``: Decoupled DMD, arXiv 2511.22677.  *Ours*: a fake score with a second time is told at which call of a
     multistep student the sample was made, so that every call is matched, not their mixture.
     """

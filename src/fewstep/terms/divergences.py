@@ -26,7 +26,7 @@ class Divergence(ABC):
 
     Its gradient is that of the reverse KL times ``h(r) = r^2 f''(r)``, item by item: the larger h grows with r, the
     more the student covers.  A critic with the logit ``l = log r`` gives the same gradient through the cost
-    ``f - r f'``, since ``d (f - r f') / dl = -h``.  Source: f-distill, arXiv 2502.15681, theorem 1 and table 1.
+    ``f - r f'``, since ``d (f - r f') / dl = -h``.  Source: f-distill, arXiv 2502.15681.
     """
 
     constant: ClassVar[bool] = False
@@ -43,7 +43,7 @@ class Divergence(ABC):
 
 @dataclass(frozen=True)
 class ReverseKL(Divergence):
-    """KL(q || p), ``f = -log r``: seeks modes; no ratio is needed.  Source: arXiv 2502.15681, table 1."""
+    """KL(q || p), ``f = -log r``: seeks modes; no ratio is needed.  Source: f-distill, arXiv 2502.15681."""
 
     constant = True
 
@@ -58,7 +58,7 @@ class ReverseKL(Divergence):
 
 @dataclass(frozen=True)
 class SoftenedReverseKL(Divergence):
-    """``f = (r + 1) log(1/2 + 1/(2r))``: seeks modes.  Source: arXiv 2502.15681, table 1."""
+    """``f = (r + 1) log(1/2 + 1/(2r))``: seeks modes.  Source: f-distill, arXiv 2502.15681."""
 
     def weight(self, r: Tensor) -> Tensor:
         """Return ``1 / (1 + r)``."""
@@ -71,7 +71,7 @@ class SoftenedReverseKL(Divergence):
 
 @dataclass(frozen=True)
 class JensenShannon(Divergence):
-    """``f = r log r - (r + 1) log((r + 1)/2)``, twice the usual one.  Source: arXiv 2502.15681, table 1."""
+    """``f = r log r - (r + 1) log((r + 1)/2)``, twice the usual one.  Source: f-distill, arXiv 2502.15681."""
 
     def weight(self, r: Tensor) -> Tensor:
         """Return ``r / (1 + r)``."""
@@ -84,7 +84,7 @@ class JensenShannon(Divergence):
 
 @dataclass(frozen=True)
 class SquaredHellinger(Divergence):
-    """``f = 1 - sqrt r``.  Source: arXiv 2502.15681, table 1 (its code leaves out the 1/4 of h)."""
+    """``f = 1 - sqrt r``.  Source: f-distill, arXiv 2502.15681 (its code leaves out the 1/4 of h)."""
 
     def weight(self, r: Tensor) -> Tensor:
         """Return ``sqrt(r) / 4``."""
@@ -97,7 +97,7 @@ class SquaredHellinger(Divergence):
 
 @dataclass(frozen=True)
 class ForwardKL(Divergence):
-    """KL(p || q), ``f = r log r``: covers, at a high variance.  Source: arXiv 2502.15681, table 1."""
+    """KL(p || q), ``f = r log r``: covers, at a high variance.  Source: f-distill, arXiv 2502.15681."""
 
     def weight(self, r: Tensor) -> Tensor:
         """Return r."""
@@ -110,7 +110,7 @@ class ForwardKL(Divergence):
 
 @dataclass(frozen=True)
 class Jeffreys(Divergence):
-    """KL(q || p) + KL(p || q), ``f = (r - 1) log r``.  Source: arXiv 2502.15681, table 1."""
+    """KL(q || p) + KL(p || q), ``f = (r - 1) log r``.  Source: f-distill, arXiv 2502.15681."""
 
     def weight(self, r: Tensor) -> Tensor:
         """Return ``1 + r``."""
@@ -125,7 +125,7 @@ class Jeffreys(Divergence):
 class Neyman(Divergence):
     """``f = (1 - r)^2 / r``: seeks modes more than the reverse KL.
 
-    Source: arXiv 2502.15681 (its code, which leaves out the 2 of h).
+    Source: f-distill, arXiv 2502.15681 (its code, which leaves out the 2 of h).
     """
 
     def weight(self, r: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class Neyman(Divergence):
 
 @dataclass(frozen=True)
 class Pearson(Divergence):
-    """``f = (r - 1)^2``: covers most, at the highest variance.  Source: f-GAN, arXiv 1606.00709, table 1."""
+    """``f = (r - 1)^2``: covers most, at the highest variance.  Source: f-GAN, arXiv 1606.00709."""
 
     def weight(self, r: Tensor) -> Tensor:
         """Return ``2 r^2``."""

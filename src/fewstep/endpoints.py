@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fewstep.points import Even, Points
-from fewstep.process import Process
 from fewstep.scalars import Progress
 from fewstep.times import Schedule, grid
 from fewstep.types import T
@@ -24,7 +23,7 @@ class Endpoint(ABC):
     reach: ClassVar[str]
 
     @abstractmethod
-    def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
+    def draw(self, t: T, r: T, u: T, progress: Progress) -> T:
         """Return s <= r for each item; ``u`` are uniform numbers for endpoints that are drawn."""
 
 
@@ -34,7 +33,7 @@ class Origin(Endpoint):
 
     reach = "0"
 
-    def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
+    def draw(self, t: T, r: T, u: T, progress: Progress) -> T:
         """Return 0."""
         return torch.zeros_like(t)
 
@@ -53,7 +52,7 @@ class Segments(Endpoint):
 
     reach = "segment"
 
-    def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
+    def draw(self, t: T, r: T, u: T, progress: Progress) -> T:
         """Return the largest edge below t, or r where that edge lies above r."""
         rising = _down_to_0(self.schedule, self.points.at(progress)).flip(0).to(t)
         below = rising[(torch.searchsorted(rising, t * (1 - ROUNDING)) - 1).clamp_min(0)]
@@ -73,7 +72,7 @@ class OnGrid(Endpoint):
 
     reach = "any"
 
-    def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
+    def draw(self, t: T, r: T, u: T, progress: Progress) -> T:
         """Return one of the points from 0 up to r."""
         rising = _down_to_0(self.schedule, self.points.at(progress)).flip(0).to(t)
         allowed = torch.searchsorted(rising, r * (1 + ROUNDING), right=True)
@@ -87,7 +86,7 @@ class Opposite(Endpoint):
 
     reach = "any"
 
-    def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
+    def draw(self, t: T, r: T, u: T, progress: Progress) -> T:
         """Return ``2 r - t``."""
         return (2 * r - t).clamp_min(0)
 
@@ -105,7 +104,7 @@ class Beneath(Endpoint):
 
     reach = "any"
 
-    def draw(self, process: Process, t: T, r: T, u: T, progress: Progress) -> T:
+    def draw(self, t: T, r: T, u: T, progress: Progress) -> T:
         """Return a part of r, or r."""
         return torch.where(u < self.share, r * (u / self.share).clamp_max(1) ** self.power, r)
 

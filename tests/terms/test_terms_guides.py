@@ -155,4 +155,4 @@ def test_segments_on_the_grid_of_the_cells_end_where_the_bridge_does():
     grid = Trailing(20.0, 3.0)
     u = torch.linspace(0.01, 0.99, 16, dtype=torch.float64)
     t, r = Cells(grid, Even(5)).draw(PATH, u, turn_of(Exact()).progress)
-    assert torch.equal(Segments(grid, Even(5)).draw(PATH, t, r, u, turn_of(Exact()).progress), r)
+    assert torch.equal(Segments(grid, Even(5)).draw(t, r, u, turn_of(Exact()).progress), r)

@@ -56,7 +56,7 @@ class Consistency(Term):
         """Return the weighted distance of the two ends for each item."""
         items, draws, process = len(turn.batch.x0), turn.draws, turn.process
         t, r = self.pairs.draw(process, draws.uniform(items), turn.progress)
-        s = self.endpoint.draw(process, t, r, draws.uniform(items), turn.progress)
+        s = self.endpoint.draw(t, r, draws.uniform(items), turn.progress)
         turn = self.guide(turn)
         noised = self.states(turn, t)
         masks = int(torch.randint(2**62, ()))  # both sides under the same dropout, arXiv 2310.14189, section 3.2

@@ -104,7 +104,7 @@ class Tangent(Term):
     def __call__(self, turn: Turn) -> Cost:
         """Return the cost of each item."""
         process, t = turn.process, turn.times(self.times)
-        s = self.endpoint.draw(process, t, t, turn.draws.uniform(len(t)), turn.progress)
+        s = self.endpoint.draw(t, t, turn.draws.uniform(len(t)), turn.progress)
         noised, student = self.states(turn, t), turn.flow_map()
         masks = int(torch.randint(2**62, ()))
         with torch.no_grad():

@@ -57,6 +57,7 @@ ONLY_IN = {
     "PIL": "data evaluate",
     "jinja2": "data evaluate",
     "tensorboard": "",
+    "torchmetrics": "",
 }
 
 BANNED_WORDS = {"util", "utils", "helper", "helpers", "manager", "managers", "handler", "handlers", "engine", "engines"}

@@ -10,7 +10,7 @@ import torch
 
 __all__ = ["commit", "hardware", "versions"]
 
-PACKAGES = ("fewstep", "torch", "accelerate", "torchmetrics", "numpy", "safetensors")
+PACKAGES = ("fewstep", "torch", "accelerate", "numpy", "safetensors")
 
 
 def versions() -> dict[str, str]:

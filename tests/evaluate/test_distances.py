@@ -44,6 +44,12 @@ def test_frechet_of_a_pure_shift_is_its_squared_length():
     assert frechet(a, a + 0.5) == pytest.approx(8 * 0.25, rel=1e-6)
 
 
+def test_frechet_of_one_feature_is_that_of_two_normal_laws():
+    a, b = normal(300, 1, 0), 1 + 2 * normal(200, 1, 1)
+    wanted = (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
+    assert frechet(a, b) == pytest.approx(float(wanted), rel=1e-9)
+
+
 def test_frechet_stands_features_that_are_constant():
     a, b = normal(100, 4, 0), normal(100, 4, 1)
     flat = torch.zeros(100, 3, dtype=torch.float64)
@@ -81,6 +87,32 @@ def test_kernel_is_reproducible_and_leaves_the_global_random_state_alone():
     assert kernel(a, b, seed=3, subsets=2) == kernel(a, b, seed=3, subsets=2)
     assert kernel(a, b, seed=3, subsets=2) != kernel(a, b, seed=4, subsets=2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Ready(torch.nn.Module):
+    """The feature network of features that exist already."""
+
+    num_features = 6
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.slow  # torchmetrics takes as long to import as all tests above together
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
+def test_distances_are_those_of_torchmetrics():
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    a, b = normal(1200, 6, 0), 0.3 + 1.1 * normal(1100, 6, 1)
+    theirs = FrechetInceptionDistance(Ready()), KernelInceptionDistance(Ready(), subset_size=1000, subsets=3)
+    for metric in theirs:
+        metric.update(a, real=True)
+        metric.update(b, real=False)
+    assert frechet(a, b) == pytest.approx(float(theirs[0].compute()), rel=1e-9)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        assert kernel(a, b, seed=5, subsets=3) == pytest.approx(float(theirs[1].compute()[0]), rel=1e-9)
 
 
 @pytest.mark.parametrize("distance", [frechet, kernel])

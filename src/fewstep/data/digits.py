@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from sklearn.datasets import load_digits
 
 from fewstep.batch import Batch
 from fewstep.data.base import Data, digest
@@ -26,6 +25,8 @@ class Digits(Data):
     classes = tuple(str(digit) for digit in range(10))
 
     def __init__(self) -> None:
+        from sklearn.datasets import load_digits  # here, since it takes as long to import as the rest of fewstep
+
         scans = load_digits()
         self._x0 = torch.from_numpy(scans.images).float().unsqueeze(1) / 8 - 1
         self._labels = torch.from_numpy(scans.target).long()

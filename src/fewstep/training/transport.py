@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from fewstep.batch import Batch
 from fewstep.couplings import Coupling
@@ -28,6 +27,8 @@ class Transport(Coupling):
 
     def __call__(self, batch: Batch, x0: X, draws: Draws, progress: Progress) -> X:
         """Return fresh noise in the best order."""
+        from scipy.optimize import linear_sum_assignment  # here, since most trainings need none of it
+
         z = draws.normal(x0)
         costs = torch.cdist(x0.flatten(1).double(), z.flatten(1).double()).square()
         if self.within and batch.c is not None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from fewstep.batch import Batch
@@ -18,6 +17,7 @@ from fewstep.files import write_whole
 from fewstep.jobs.board import Board
 from fewstep.jobs.health import Doctor, reference_of
 from fewstep.jobs.live import Live
+from fewstep.jobs.machine import this_machine
 from fewstep.jobs.measure import CACHE, judge_for
 from fewstep.jobs.origin import keep_illness
 from fewstep.jobs.pairs import pairs_for
@@ -137,8 +137,7 @@ def _prepare(
     ``given`` are the teacher and the model that was given first.
     """
     teacher, origin = given
-    cuda, source = torch.cuda.is_available(), data
-    accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
+    source, accelerator = data, this_machine()
     record.writes = accelerator.is_main_process
     record.board = Board(record.root) if options.tensorboard and record.writes else None
     if recipe.pairs is not None and teacher is not None:

@@ -16,7 +16,7 @@ from fewstep.model import Model
 from fewstep.training import Collapse, Connected, ExplodingCritic, Finite, Monitor, Report, RunawayCritic, watch
 from fewstep.training.collapse import between
 
-__all__ = ["Doctor", "reference_of"]
+__all__ = ["SEEDS", "Doctor", "reference_of"]
 
 SEEDS = 8  # per condition
 DIVERGED = 10  # times the best distance so far; noise and curricula move it by less than three times

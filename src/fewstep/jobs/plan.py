@@ -16,7 +16,9 @@ from fewstep.batch import Batch
 from fewstep.errors import RecipeError
 from fewstep.evaluate import Judge
 from fewstep.jobs.calibrate import Meter, counting, cycle, go_to, peak_of, timed
-from fewstep.jobs.pulse import EVERY, SAMPLES
+from fewstep.jobs.health import SEEDS
+from fewstep.jobs.machine import this_machine
+from fewstep.jobs.pulse import EVERY, beat_size, conditions_of, raw, room
 from fewstep.model import Model
 from fewstep.recipes import Assembly, PairsSpec, Recipe, assemble, guide
 from fewstep.training import Training, train
@@ -29,7 +31,6 @@ ROOM = 0.8  # of the memory may be taken by what is tried
 TIMED = 32  # items that are sampled to see how long that takes
 SAMPLED = 512  # items that a look samples at once, at most
 JUDGED = 10_000  # real items that a judge holds, at most
-SEEDS = 128  # samples of fixed seeds at a look, at most, beside those that are judged
 MB = 1e6
 
 
@@ -105,8 +106,8 @@ class Plan:
 
 def plan(ask: Ask) -> Plan:
     """Try a few updates with batches that fit, and say what the whole distillation takes."""
-    recipe, cuda = ask.recipe, torch.cuda.is_available()
-    accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
+    recipe, accelerator = ask.recipe, this_machine()
+    cuda = accelerator.device.type == "cuda"
     ask.teacher.to("cpu")
     assembly = assemble(recipe, ask.example, len(ask.teacher.classes), ask.teacher, 0, ask.teacher)
     training, frozen = assembly.training, dict(zip(recipe.frozen, assembly.beside, strict=True))
@@ -223,10 +224,11 @@ def _sampling(ask: Ask, assembly: Assembly) -> dict[str, float]:
     recipe, model = ask.recipe, _student(ask, assembly)
     few, many = min(model.sampler.made_for), max(model.sampler.made_for)
     judged = sum(_seconds(model, ask.example, steps) + _judged_seconds(ask) for steps in {few, many}) * recipe.judged
-    seeds = _seconds(model, ask.example, model.steps) * min(SEEDS, 8 * max(len(model.classes), 1))
-    items = SAMPLES if len(model.classes) < 8 else 2 * min(len(model.classes), 16)
-    beats = recipe.learners["student"].updates(recipe.steps) / EVERY
-    spent = {"looks": recipe.looks * (judged + seeds), "pulse": beats * items * _seconds(model, ask.example, few)}
+    known = len(conditions_of(model, ask.example.c))
+    seeds = _seconds(model, ask.example, model.steps) * SEEDS * known
+    felt, beats = raw(model, assembly.training), recipe.learners["student"].updates(recipe.steps) / EVERY
+    beat = _seconds(felt, ask.example, min(felt.sampler.made_for)) * beat_size(known, room(felt, recipe.batch))
+    spent = {"looks": recipe.looks * (judged + seeds), "pulse": beats * beat}
     if recipe.pairs is None:
         return spent
     return spent | {"pairs": recipe.pairs.count * _pair_seconds(recipe.pairs, ask)}

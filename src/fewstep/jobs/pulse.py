@@ -14,7 +14,7 @@ from fewstep.solvers import DDIM
 from fewstep.training import Collapse, Training
 from fewstep.training.collapse import SIGNS, refuse_infinite
 
-__all__ = ["CONDITIONS", "EVERY", "FIRST_SEED", "Pulse", "conditions_of", "raw", "room", "same_seeds"]
+__all__ = ["CONDITIONS", "EVERY", "FIRST_SEED", "Pulse", "beat_size", "conditions_of", "raw", "room", "same_seeds"]
 
 EVERY = 24  # updates of the student: what two beats in a row see is seen within 48
 PATIENCE = 2  # beats in a row; one alone may be a hiccup of weights that no average smooths
@@ -46,7 +46,7 @@ class Pulse:
     @classmethod
     def of(cls, reference: Tensor, names: Sequence[str], labels: Tensor | None, items: float) -> "Pulse":
         """Compare with reference items (conditions, seeds, ...), of as many conditions as so many items allow."""
-        count = min(max(int(items) // 2, 2), len(names))
+        count = _looked_at(len(names), items)
         chosen = [i * len(names) // count for i in range(count)]
         few = [names[i] for i in chosen]
         return cls(Collapse.against(reference[chosen], few), labels, few)
@@ -60,8 +60,7 @@ class Pulse:
         """Sample a model in the fewest steps it is made for, as its recipe trains them; see ``feel``."""
         known = conditions_of(model, self.labels)
         chosen = [i for i, name in enumerate(known) if name in self.conditions] or list(range(len(known)))
-        seeds = max(SAMPLES // len(known), 2)
-        samples = same_seeds(model, self.labels, seeds, min(model.sampler.made_for), chosen)
+        samples = same_seeds(model, self.labels, _seeds(len(known)), min(model.sampler.made_for), chosen)
         return self.feel(samples, step, [known[i] for i in chosen])
 
     def feel(self, samples: Tensor, step: int, names: Sequence[str] = ()) -> dict[str, float]:
@@ -79,6 +78,21 @@ class Pulse:
                     f"{self.collapse.diagnosis(sign, seen)}"
                 )
         return seen.numbers()
+
+
+def _looked_at(known: int, items: float) -> int:
+    """Return how many of the known conditions a beat looks at."""
+    return min(max(int(items) // 2, 2), known)
+
+
+def _seeds(known: int) -> int:
+    """Return how many seeds it samples of each."""
+    return max(SAMPLES // known, 2)
+
+
+def beat_size(known: int, items: float) -> int:
+    """Return how many items a beat samples where so many conditions are known and so many items allowed."""
+    return _looked_at(known, items) * _seeds(known)
 
 
 def raw(model: Model, training: Training) -> Model:

@@ -1,10 +1,31 @@
-"""What every test runs under: one thread per process, no window, no download."""
+"""What every test runs under: one thread per process, no window, no download, one folder of networks that judge."""
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start inherit it: each judge is trained once
+    known = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("MPLCONFIGDIR", str(known / "matplotlib"))  # its list of fonts takes seconds to make
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fewstep-tests-")
 
 import torch
 
 torch.set_num_threads(1)  # `make test` runs one process per core; more threads than cores only get in each other's way
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Where networks that judge are kept, for all tests and their processes; do not break what is in it."""
+    return Path(os.environ["XDG_CACHE_HOME"]) / "fewstep"
+
+
+def pytest_unconfigure() -> None:
+    """Remove what this run kept."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)

@@ -1,7 +1,7 @@
 """The command line in this process, and a tiny teacher and student that it made."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,14 +87,6 @@ def check_refusal() -> Callable[..., None]:
     return check
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep feature networks out of the home folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture
 def fewstep(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Type a command: ``fewstep("sample", folder, "--steps", 2)``."""
@@ -118,7 +110,7 @@ def _made(folder: Path, *words: object) -> Path:
 
 
 @pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory, _cache: None) -> Path:
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a teacher of the digits; do not write into it."""
     return _made(tmp_path_factory.mktemp("made") / "teacher", "train", "--data", "digits", *_words(TEACHER))
 

@@ -10,7 +10,6 @@ import torch
 import fewstep as fs
 from fewstep.guidance import CFG, Interval
 
-TEACHER = ("steps=60", "batch=32", "looks=1", "judged=16", "learners.student.network.unet.widths=[8, 8]")
 STUDENT = ("steps=12", "batch=16", "looks=1", "judged=16", "keep=''")
 TOLD = "learners.student.objective.0.consistency"
 
@@ -21,13 +20,8 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def teacher(folder: Path) -> fs.Model:
-    return fs.train_teacher(fs.Digits(), fs.Options(folder / "t", settings=TEACHER, show=False, cache=folder))
-
-
-@pytest.fixture(scope="module")
-def student(folder: Path, teacher: fs.Model) -> fs.Model:
-    return distilled(teacher, folder / "s", folder)
+def student(folder: Path, teacher: fs.Model, cache: Path) -> fs.Model:
+    return distilled(teacher, folder / "s", cache)
 
 
 def distilled(teacher: fs.Model, out: Path, cache: Path, *more: str) -> fs.Model:
@@ -79,20 +73,20 @@ def test_an_unknown_negative_condition_is_refused(student: fs.Model):
         student.sample(range(2), "3", negative="x")
 
 
-def test_negatives_need_a_network_that_takes_them(teacher: fs.Model, tmp_path: Path, folder: Path):
+def test_negatives_need_a_network_that_takes_them(teacher: fs.Model, tmp_path: Path, cache: Path):
     with pytest.raises(fs.RecipeError, match=r"Consistency tells the learner .student. of .negative.,.*adapter"):
-        distilled(teacher, tmp_path, folder, "learners.student.adapter=[]", "learners.student.only=[]")
+        distilled(teacher, tmp_path, cache, "learners.student.adapter=[]", "learners.student.only=[]")
 
 
-def test_a_recipe_cannot_write_down_a_negative_condition(teacher: fs.Model, tmp_path: Path, folder: Path):
+def test_a_recipe_cannot_write_down_a_negative_condition(teacher: fs.Model, tmp_path: Path, cache: Path):
     with pytest.raises(fs.RecipeError, match=r"cfg\.negative .* cannot be written in a recipe"):
-        distilled(teacher, tmp_path, folder, "frozen.teacher.guidance={cfg: {scale: 2, negative: 8}}")
+        distilled(teacher, tmp_path, cache, "frozen.teacher.guidance={cfg: {scale: 2, negative: 8}}")
 
 
-def test_an_adapter_around_a_network_of_ones_own_loads_with_it(folder: Path, teacher: fs.Model, tmp_path: Path):
+def test_an_adapter_around_a_network_of_ones_own_loads_with_it(cache: Path, teacher: fs.Model, tmp_path: Path):
     own = replace(teacher, network={})
-    first = distilled(own, tmp_path, folder)
-    again = distilled(own, tmp_path, folder)
+    first = distilled(own, tmp_path, cache)
+    again = distilled(own, tmp_path, cache)
     assert torch.equal(again.sample([1], "3", negative="8"), first.sample([1], "3", negative="8"))
     with pytest.raises(fs.WeightsError, match="made in Python"):
         fs.load_model(tmp_path)

@@ -16,7 +16,6 @@ from fewstep.jobs.origin import illness_of
 from fewstep.recipes import assemble, load_recipe
 from fewstep.training import Learner, Training, checkpoints, restore
 
-TEACHER = ("steps=120", "batch=32", "looks=1", "judged=16", "learners.student.network.unet.widths=[8, 8]")
 STUDENT = ("batch=24", "judged=16")  # so large that a beat may sample all ten classes
 PAIRS = ("pairs.count=64", "pairs.steps=3", "pairs.shard=64")
 WITHIN = 50  # updates of the student between the illness and its name
@@ -41,17 +40,6 @@ COLLAPSES: dict[str, Illness] = {  # what becomes of the student's estimates, so
     "flat": lambda x0, c, age: 0.1 * x0,
     "exploding": lambda x0, c, age: (1 + age) * x0,
 }
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> fs.Model:
-    out = tmp_path_factory.mktemp("runs") / "teacher"
-    return fs.train_teacher(fs.Digits(), fs.Options(out, settings=TEACHER, show=False, cache=cache))
 
 
 @pytest.fixture

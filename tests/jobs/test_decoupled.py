@@ -27,11 +27,6 @@ def data() -> MovingDigits:
     return MovingDigits()
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 FIT = import_module("fewstep.jobs.fit")  # the name in the package is the function
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import fewstep as fs
 from fewstep.networks import LORA, LoraFile, UNet
 from fewstep.training import checkpoints, load_weights
 
-TEACHER = ("steps=60", "batch=32", "looks=1", "judged=16", "learners.student.network.unet.widths=[8, 8]")
 STUDENT = (
     "steps=8",
     "batch=16",
@@ -25,24 +25,29 @@ STUDENT = (
 )
 
 
+Distilled = Callable[..., fs.Model]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("lora")
 
 
 @pytest.fixture(scope="module")
-def teacher(folder: Path) -> fs.Model:
-    return fs.train_teacher(fs.Digits(), fs.Options(folder / "t", settings=TEACHER, show=False, cache=folder))
+def distilled(folder: Path, cache: Path) -> Distilled:
+    """Distil a teacher from pairs that all runs share: ``distilled(teacher, out, "steps=4")``."""
+
+    def run(teacher: fs.Model, out: Path, *more: str) -> fs.Model:
+        settings = (*STUDENT, *more)
+        options = fs.Options(out, settings=settings, show=False, cache=cache, pairs=folder / "pairs")
+        return fs.distill(teacher, fs.Digits(), options, "dmd2-lora")
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def student(folder: Path, teacher: fs.Model) -> fs.Model:
-    return distilled(teacher, folder / "s", folder)
-
-
-def distilled(teacher: fs.Model, out: Path, cache: Path, *more: str, recipe: str = "dmd2-lora") -> fs.Model:
-    options = fs.Options(out, settings=(*STUDENT, *more), show=False, cache=cache, pairs=cache / "pairs")
-    return fs.distill(teacher, fs.Digits(), options, recipe)
+def student(distilled: Distilled, folder: Path, teacher: fs.Model) -> fs.Model:
+    return distilled(teacher, folder / "s")
 
 
 def stranger(teacher: fs.Model) -> fs.Model:
@@ -70,29 +75,33 @@ def test_the_adapter_beside_it_makes_the_same_student_of_its_base(folder: Path, 
     assert small < whole
 
 
-def test_an_adapter_on_another_base_is_refused(folder: Path, teacher: fs.Model, student: fs.Model, tmp_path: Path):
+def test_an_adapter_on_another_base_is_refused(
+    teacher_folder, distilled, folder: Path, teacher: fs.Model, student: fs.Model, tmp_path: Path
+):
     with pytest.raises(
         fs.WeightsError, match=r"is an adapter on a base with the weights \w+; the model that was given"
     ):
         fs.load_lora(folder / "s", stranger(teacher))
     with pytest.raises(fs.WeightsError, match="the teacher of its run"):
-        distilled(stranger(teacher), tmp_path, folder, f"learners.student.lora.file={folder / 's' / LORA}")
+        distilled(stranger(teacher), tmp_path, f"learners.student.lora.file={folder / 's' / LORA}")
     with pytest.raises(fs.WeightsError, match="There is no file"):
-        fs.load_lora(folder / "t", teacher)
+        fs.load_lora(teacher_folder, teacher)
 
 
-def test_a_run_can_begin_with_an_adapter_of_the_same_form_only(folder: Path, teacher, student, tmp_path: Path):
+def test_a_run_can_begin_with_an_adapter_of_the_same_form_only(
+    distilled, folder: Path, teacher, student, tmp_path: Path
+):
     begin = f"learners.student.lora.file={folder / 's' / LORA}"
     rates = ("learners.student.optimiser.adam.lr=0", "keep=''")  # nothing learns: what comes out is what went in
-    again = distilled(teacher, tmp_path / "a", folder, begin, *rates)
+    again = distilled(teacher, tmp_path / "a", begin, *rates)
     for name, value in student.view.net.state_dict().items():
         assert torch.allclose(again.view.net.state_dict()[name], value, atol=1e-6)
     with pytest.raises(fs.WeightsError, match=r"of rank 4 and alpha 4 .*asked for were rank 2.*tensors that differ"):
-        distilled(teacher, tmp_path / "b", folder, begin, "learners.student.lora.rank=2")
+        distilled(teacher, tmp_path / "b", begin, "learners.student.lora.rank=2")
 
 
-def test_a_run_on_fewer_bits_writes_what_it_computed_with(folder: Path, teacher: fs.Model, tmp_path: Path):
-    student = distilled(teacher, tmp_path, folder, "base=int8", "learners.student.second_time=true")
+def test_a_run_on_fewer_bits_writes_what_it_computed_with(distilled, folder: Path, teacher: fs.Model, tmp_path: Path):
+    student = distilled(teacher, tmp_path, "base=int8", "learners.student.second_time=true")
     again, made = fs.load_model(tmp_path), fs.load_lora(tmp_path, teacher)
     for name, value in student.view.net.state_dict().items():
         assert torch.equal(again.view.net.state_dict()[name], value)
@@ -114,22 +123,22 @@ def test_what_is_kept_while_training_is_the_adapter_only(folder: Path, student: 
 
 
 def test_an_interrupted_run_ends_as_one_that_was_not(
-    folder: Path, teacher: fs.Model, student: fs.Model, tmp_path: Path
+    distilled, folder: Path, teacher: fs.Model, student: fs.Model, tmp_path: Path
 ):
     shutil.copytree(folder / "s", tmp_path / "s")
     for name in ("run.json", "model.safetensors", LORA):
         (tmp_path / "s" / name).unlink()
     shutil.rmtree(checkpoints(tmp_path / "s" / "checkpoints")[-1])
     assert [path.name for path in checkpoints(tmp_path / "s" / "checkpoints")] == ["step-00000004"]
-    again = distilled(teacher, tmp_path / "s", folder)
+    again = distilled(teacher, tmp_path / "s")
     for name, value in student.view.net.state_dict().items():
         assert torch.equal(again.view.net.state_dict()[name], value)
 
 
-def test_a_network_of_ones_own_is_a_base_too(folder: Path, teacher: fs.Model, tmp_path: Path):
+def test_a_network_of_ones_own_is_a_base_too(distilled, folder: Path, teacher: fs.Model, tmp_path: Path):
     own = replace(teacher, network={})
-    first = distilled(own, tmp_path, folder, "learners.student.second_time=true")
-    again = distilled(own, tmp_path, folder, "learners.student.second_time=true")
+    first = distilled(own, tmp_path, "learners.student.second_time=true")
+    again = distilled(own, tmp_path, "learners.student.second_time=true")
     made = fs.load_lora(tmp_path, own)
     assert json.loads((tmp_path / "run.json").read_text())["network"]["secondtime"]["body"] == {}
     assert LoraFile.read(tmp_path / LORA).inside == "body."

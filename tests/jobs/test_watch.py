@@ -18,11 +18,6 @@ from fewstep.jobs.watch import direction, see, sparkline
 TINY = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 def options(out: Path, cache: Path, **more: object) -> fs.Options:
     return fs.Options(out, settings=TINY, show=False, cache=cache, **more)
 

@@ -1,7 +1,6 @@
 """How a command speaks: answers in columns, and every end that is not a success in one paragraph."""
 
 import errno
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -46,7 +45,9 @@ def typed() -> str:
 
 def cache_folder() -> Path:
     """Return where networks that judge are kept: ``$XDG_CACHE_HOME/fewstep``, by default ``~/.cache/fewstep``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fewstep"
+    from fewstep.jobs.measure import CACHE  # late: most commands judge nothing
+
+    return CACHE
 
 
 def answered(command: Callable[P, None]) -> Callable[P, None]:

@@ -1,5 +1,6 @@
 """Judge models against data: one row per model and number of steps, the floor beside them."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from fewstep.model import Model
 
 __all__ = ["CACHE", "judge_for", "labels_like", "measure", "measure_all"]
 
-CACHE = Path.home() / ".cache" / "fewstep"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fewstep"  # of networks that judge
 FIRST_SEED = 1_000_000  # apart from the seeds that checkpoints are chosen by
 MOST = 10_000  # images held for judging; more change the third digit only and cost minutes on a CPU
 

@@ -3,48 +3,60 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
+from two_processes import STUDENTS, trained
 
 HERE = Path(__file__).parent
+Weights = dict[str, torch.Tensor]
 
 
-def launch(processes: int, out: Path, items: int = 16, *more: str) -> dict[str, torch.Tensor]:
-    """Run the toy student under ``accelerate launch`` and return its weights."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", f"--num_processes={processes}"]
-    command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--num_cpu_threads_per_process=1"]
-    command += ["--multi_gpu", "--main_process_port=0"] if processes > 1 else ["--cpu"]  # several on a CPU: torchrun
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Weights]:
+    """The weights of the toy students, trained by two processes under ``accelerate launch``."""
+    out = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=2", "--num_machines=1"]
+    command += ["--mixed_precision=no", "--dynamo_backend=no", "--num_cpu_threads_per_process=1"]
+    command += ["--multi_gpu", "--main_process_port=0"]  # several on a CPU: torchrun
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "PYTHONWARNINGS": "ignore"}
-    script = [str(HERE / "two_processes.py"), str(out), str(items), *more]
+    script = [str(HERE / "two_processes.py"), str(out)]
     done = subprocess.run([*command, *script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = load_file(out)
-    assert found.pop("processes").item() == processes
+    found = {name: load_file(out / f"{name}.safetensors") for name in STUDENTS}
+    assert [weights.pop("processes").item() for weights in found.values()] == [2, 2]
     return found
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
+def alone(name: str, items: int = 16) -> Weights:
+    """The same, by this process alone."""
+    found = trained(name, items)
+    assert found.pop("processes").item() == 1
+    return found
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(two: dict[str, Weights]):
     """Up to the order of float32 sums: gradients are averaged over two halves instead of one whole."""
-    one, two = launch(1, tmp_path / "one.safetensors"), launch(2, tmp_path / "two.safetensors")
-    assert one.keys() == two.keys()
+    one = alone("copies")
+    assert one.keys() == two["copies"].keys()
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(two["copies"][name], value, atol=2e-4, rtol=1e-3)
 
 
-def test_two_processes_with_adapters_on_one_base_equal_one(tmp_path):
+def test_two_processes_with_adapters_on_one_base_equal_one(two: dict[str, Weights]):
     """And the base is the same in both, to the last bit."""
-    one, two = (launch(n, tmp_path / f"{n}.safetensors", 16, "lora") for n in (1, 2))
+    one = alone("lora")
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(two["lora"][name], value, atol=2e-4, rtol=1e-3)
     base = [name for name in one if "lora_" not in name and "head." not in name]
     assert base
-    assert all(torch.equal(one[name], two[name]) for name in base)
+    assert all(torch.equal(one[name], two["lora"][name]) for name in base)
     moved = [name for name in one if "lora_B" in name and one[name].any()]
     assert {name.split(".")[0] for name in moved} == {"student", "fake_score"}
 
 
-def test_a_process_that_saw_only_its_own_half_would_be_noticed(tmp_path):
+def test_a_process_that_saw_only_its_own_half_would_be_noticed():
     """The tolerance above is far below the change that half a batch makes."""
-    whole, other = launch(1, tmp_path / "a.safetensors"), launch(1, tmp_path / "b.safetensors", items=8)
+    whole, other = alone("copies"), alone("copies", items=8)
     apart = max((whole[name] - other[name]).abs().max().item() for name in whole)
     assert apart > 2e-2

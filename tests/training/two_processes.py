@@ -1,6 +1,7 @@
-"""Trains the toy student in however many processes there are and lets the first one write the weights."""
+"""Trains the toy students in however many processes there are; run as a script, the first one writes the weights."""
 
 import sys
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -9,14 +10,26 @@ from toy import adapter_training, batches, student_training, weights
 
 from fewstep.training import train
 
-torch.set_num_threads(1)
-accelerator = Accelerator(cpu=True)
-training = (adapter_training if "lora" in sys.argv else student_training)(steps=12)
-training.prepare(accelerator)
-items = int(sys.argv[2]) // accelerator.num_processes
-for _ in train(training, batches(items, 0, accelerator.process_index, accelerator.num_processes), accelerator):
-    pass
-if accelerator.is_main_process:
-    found = weights(training) | {"processes": torch.tensor(accelerator.num_processes)}
-    save_file({name: tensor.contiguous() for name, tensor in found.items()}, sys.argv[1])
-accelerator.end_training()
+STUDENTS = {"copies": student_training, "lora": adapter_training}
+
+
+def trained(name: str, items: int = 16) -> dict[str, torch.Tensor]:
+    """Train one of the students on so many items a batch, whose shares all processes take; return its weights."""
+    accelerator = Accelerator(cpu=True)
+    training = STUDENTS[name](steps=12)
+    training.prepare(accelerator)
+    share = batches(items // accelerator.num_processes, 0, accelerator.process_index, accelerator.num_processes)
+    for _ in train(training, share, accelerator):
+        pass
+    return weights(training) | {"processes": torch.tensor(accelerator.num_processes)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in STUDENTS:
+        found = trained(name)
+        if Accelerator(cpu=True).is_main_process:
+            save_file(
+                {key: each.contiguous() for key, each in found.items()}, Path(sys.argv[1]) / f"{name}.safetensors"
+            )
+    Accelerator(cpu=True).end_training()

@@ -1,28 +1,31 @@
 """The recipes of notes from data to students, at toy size."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import fewstep as fs
 from fewstep.data import Data, Notes, NotesWave
+from fewstep.data.score import KINDS
 from fewstep.model import Model
 from fewstep.networks import MultiPeriod
 from fewstep.recipes import assemble, load_recipe
 
 QUICK = ("steps=2", "batch=4", "looks=1", "judged=16")
 TEACHER = (*QUICK, "sampler.many_step.steps=2", "learners.student.network.unet1d.widths=[8, 8]")
+COUNT = 6 * KINDS  # as the tests of the judge take, so that one network of features serves all
 CORPORA: dict[str, Callable[[int, int], Data]] = {"edm-notes": Notes, "edm-wave": NotesWave}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str | None], Model]:
+def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Callable[[str, str | None], Model]:
     """Run a recipe once, on its teacher's result if it has one."""
     out, known = tmp_path_factory.mktemp("runs"), dict[str, Model]()
 
     def make(name: str, teacher: str | None = None) -> Model:
-        data = CORPORA[teacher or name](0, 72)
-        options = fs.Options(out / name, settings=QUICK if teacher else TEACHER, show=False, cache=out / "cache")
+        data = CORPORA[teacher or name](0, COUNT)
+        options = fs.Options(out / name, settings=QUICK if teacher else TEACHER, show=False, cache=cache)
         if name not in known and teacher is None:
             known[name] = fs.train_teacher(data, options, name)
         elif name not in known:
@@ -33,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str | None]
 
 
 def data_of(model: Model) -> Data:
-    return CORPORA["edm-notes" if model.condition == (30,) else "edm-wave"](0, 72)
+    return CORPORA["edm-notes" if model.condition == (30,) else "edm-wave"](0, COUNT)
 
 
 @pytest.mark.parametrize(("name", "condition"), [("edm-notes", (30,)), ("edm-wave", (80, 32))])
@@ -66,7 +69,7 @@ def test_the_student_of_soundctm_is_mixed_when_it_samples(made):
 
 
 def test_the_critic_of_a_vocoder_has_a_network_of_its_own(made):
-    teacher, data = made("edm-wave"), NotesWave(0, 72)
+    teacher, data = made("edm-wave"), NotesWave(0, COUNT)
     training = assemble(load_recipe("periodwave-turbo"), data.batch(range(4)), 0, teacher, 0).training
     critic = training.learners["critic"]
     assert isinstance(critic.bare, MultiPeriod)

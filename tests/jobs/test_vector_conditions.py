@@ -73,8 +73,8 @@ def test_reference_of_the_data_has_near_conditions_together():
     assert (kinds == kinds[:, :1]).float().mean() > 0.8
 
 
-def test_a_teacher_of_notes_is_judged(model: Model, tmp_path):
-    judge = fs.judge_for(Notes(count=144), cache=tmp_path)
+def test_a_teacher_of_notes_is_judged(model: Model, cache):
+    judge = fs.judge_for(Notes(count=216), cache=cache)
     (row,) = fs.measure(model, judge, name="model", steps=[1], samples=16)
     assert 0 <= row.accuracy <= 1
     assert row.loudness_error > 0

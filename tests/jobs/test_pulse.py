@@ -3,8 +3,15 @@
 import pytest
 import torch
 
+from fewstep.denoiser import Denoiser
 from fewstep.errors import UnhealthyTraining
-from fewstep.jobs.pulse import EVERY, PATIENCE, Pulse
+from fewstep.jobs import pulse as job
+from fewstep.jobs.pulse import EVERY, PATIENCE, Pulse, beat_size
+from fewstep.model import Model
+from fewstep.networks import UNet
+from fewstep.process import EDM
+from fewstep.sampling import FewStep
+from fewstep.times import Explicit
 from fewstep.training import Collapse
 
 
@@ -100,3 +107,14 @@ def test_saturated_colours_are_a_drift(reference):
     seen = collapse.looks(reference.sign() * reference.abs().max())
     assert seen.drift > 1
     assert abs(seen.mean - seen.was) < 0.5
+
+
+@pytest.mark.parametrize(("items", "size"), [(0.5, 6), (7.2, 9), (100.0, 15)])
+def test_a_beat_samples_as_many_items_as_a_plan_counts(reference, monkeypatch, items: float, size: int):
+    """Two conditions at least, all five at most, three seeds of each."""
+    sampled, sample = [], job.same_seeds
+    monkeypatch.setattr(job, "same_seeds", lambda *given: sampled.append(sample(*given)) or sampled[-1])
+    view = Denoiser(UNet(3, 5, widths=(8, 8)).eval(), EDM())
+    model = Model(view, FewStep(Explicit((1.0,)), steps=(1,)), (3, 4, 4), tuple("abcde"))
+    Pulse.of(reference, list("abcde"), None, items).beat(model, 1)
+    assert sampled[0].shape[:2].numel() == beat_size(5, items) == size

@@ -74,6 +74,14 @@ def test_without_labels_or_classifier_there_is_no_accuracy(digits: tuple[Tensor,
     assert judged(Judge.of(images, None, classifier.trunk, classifier), images, None).accuracy is None
 
 
+def test_a_judge_without_a_class_remembers_all_others(judge: Judge):
+    fewer = judge.without([3, 7])
+    kept = (judge.labels != 3) & (judge.labels != 7)
+    assert torch.equal(fewer.features, judge.features[kept])
+    assert sorted(set(fewer.labels.tolist())) == [0, 1, 2, 4, 5, 6, 8, 9]
+    assert judge.without([]) is judge
+
+
 def test_items_without_a_class_do_not_count_for_accuracy(judge: Judge, digits: tuple[Tensor, Tensor]):
     images, labels = digits[0][:100], digits[1][:100].clone()
     alone = judged(judge, images[:50], labels[:50]).accuracy

@@ -9,6 +9,7 @@ from fewstep.data.loader import batches
 from fewstep.data.moving import MovingDigits
 from fewstep.data.notes import Notes, NotesWave
 from fewstep.data.open import NAMED, open_data
+from fewstep.data.oversampled import Oversampled
 from fewstep.data.pairs import PairsPlan, PairStore, write_pairs
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MovingDigits",
     "Notes",
     "NotesWave",
+    "Oversampled",
     "PairStore",
     "PairsPlan",
     "batches",

@@ -1,6 +1,7 @@
 """The judge: real data remembered as features, against which every model is measured in the same way."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,13 @@ class Judge:
         images = clamped(images)
         accuracy, error = _right(classifier, ear, images, labels)
         return cls(features_net, classifier, extract(features_net, _seen(ear, images)), labels, accuracy, ear, error)
+
+    def without(self, classes: Sequence[int]) -> "Judge":
+        """Return the same judge without the real items of these labels, of which it will not ask any either."""
+        if self.labels is None or not classes:
+            return self
+        kept = ~torch.isin(self.labels, torch.tensor(classes, device=self.labels.device))
+        return replace(self, features=self.features[kept.to(self.features.device)], labels=self.labels[kept])
 
     def floor(self) -> Row:
         """What a perfect model would get: the even half of the real data against the odd half.

@@ -6,6 +6,7 @@ One meaning of the scale everywhere: 1 is the plain conditional denoiser, 0 the 
 from fewstep.guidance.base import Guidance, Guided
 from fewstep.guidance.cfg import CFG
 from fewstep.guidance.interval import Interval
+from fewstep.guidance.override import Override
 from fewstep.guidance.rescale import Rescale
 
-__all__ = ["CFG", "Guidance", "Guided", "Interval", "Rescale"]
+__all__ = ["CFG", "Guidance", "Guided", "Interval", "Override", "Rescale"]

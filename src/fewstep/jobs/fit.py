@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from fewstep.batch import Batch
-from fewstep.data import Data, PairStore, batches
+from fewstep.data import Data, Oversampled, PairStore, batches
 from fewstep.errors import UnhealthyTraining
 from fewstep.files import write_whole
 from fewstep.jobs.board import Board
@@ -154,7 +154,7 @@ def _prepare(
         net.to(accelerator.device)
     assembly.training.prepare(accelerator)
     record.resume(assembly.training)
-    judge = judge_for(data, cache=options.cache)
+    judge = judge_for(data, cache=options.cache).without(recipe.unjudged)
     reference = reference_of(data, teacher, judge.labels)
     best = float(record.best.get("score", math.inf))
     collapse, same = Collapse.against(*reference), None if teacher is None else reference[0]
@@ -207,7 +207,8 @@ def _stream(run: _Run) -> Iterator[Batch]:
     """Return the batches that are still to come, this process' share of each."""
     acc, options = run.accelerator, run.options
     ranks = {"rank": acc.process_index, "world": acc.num_processes}
-    return batches(run.source, run.recipe.batch, seed=options.seed, start=run.training.step, **ranks)
+    source = Oversampled(run.source, run.recipe.shares) if run.recipe.shares else run.source
+    return batches(source, run.recipe.batch, seed=options.seed, start=run.training.step, **ranks)
 
 
 def _feel(run: _Run) -> None:

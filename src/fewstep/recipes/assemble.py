@@ -18,6 +18,7 @@ from fewstep.model import Model
 from fewstep.networks import Adapted, Headed, SecondTime, adopt_kept, build_network, complete, settings_of
 from fewstep.predict import EDM
 from fewstep.process import Process
+from fewstep.recipes.classes import refuse_unknown_classes
 from fewstep.recipes.rehearse import rehearse
 from fewstep.recipes.schema import FrozenSpec, LearnerSpec, Recipe
 from fewstep.recipes.share import Base
@@ -57,11 +58,12 @@ def assemble(
 
     ``origin`` is the model that was given first, where the teacher is what another recipe made of it.
     Raises ``RecipeError`` when the recipe needs a teacher or an origin and there is none, and when the student of a
-    consistency objective lacks the boundary ``f(x, t) = x``.
+    consistency objective lacks the boundary ``f(x, t) = x``, and when it names a class that there is not.
     """
     if recipe.needs_teacher and teacher is None:
         raise RecipeError("this recipe distils a teacher, and none was given; train one first with `fewstep train`.")
     _refuse_without(origin, recipe)
+    refuse_unknown_classes(recipe, classes)
     like, c = example.x0, example.c
     process = _process(recipe, like, teacher)
     base = None if teacher is None else Base.of(teacher, recipe.base)

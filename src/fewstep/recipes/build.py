@@ -33,6 +33,7 @@ HOMES: dict[type, str] = {
     predict.Prediction: "fewstep.predict",
     scalars.Anneal: "fewstep.scalars",
     solvers.Solver: "fewstep.solvers",
+    terms.Backtracking: "fewstep.terms",
     terms.Bridge: "fewstep.terms",
     terms.DensityRatio: "fewstep.terms",
     terms.Divergence: "fewstep.terms",
@@ -93,7 +94,10 @@ class Builder:
         if isinstance(origin, type) and issubclass(origin, Mapping):
             if not isinstance(value, dict):
                 raise RecipeError(f"{self.document.where(path)} is {value!r}; accepted are keys with values below it.")
-            return {key: self._value(inside[1], v, f"{path}.{key}") for key, v in value.items()}
+            return {
+                self._plain(inside[0], key, f"{path}.{key}"): self._value(inside[1], v, f"{path}.{key}")
+                for key, v in value.items()
+            }
         if kind is terms.Objective:
             return self._objective(value, path)
         if kind in HOMES or kind is Process:

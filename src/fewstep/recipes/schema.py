@@ -108,6 +108,8 @@ class Recipe:
     ``begins`` names the recipe whose result is this one's teacher; it is run first, on the teacher that is given if it
     needs one.
     ``base`` keeps the weights of the frozen teacher, and so of the adapters on it, in fewer bits: "bfloat16" or "int8".
+    ``shares`` are those of some classes, by label, in every batch; the others keep their proportions in the rest.
+    ``unjudged`` are labels that the looks leave out: classes that the student is to forget.
     ``data`` is false for recipes that never look at an item of the data, only at their conditions.
     ``tuned_on`` names the data sets that the numbers were made for: those that ``fewstep bench`` runs it on.
     """
@@ -132,6 +134,13 @@ class Recipe:
     looks: int = 20
     judged: int = 1024
     base: Bits | None = None
+    shares: Mapping[int, float] = field(default_factory=dict)
+    unjudged: tuple[int, ...] = ()
+
+    @property
+    def named_classes(self) -> tuple[int, ...]:
+        """The labels that there must be."""
+        return (*self.shares, *self.unjudged)
 
     @property
     def needs_teacher(self) -> bool:

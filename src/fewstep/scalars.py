@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 from fewstep.errors import RecipeError
 
-__all__ = ["Anneal", "Balance", "Cosine", "InverseSqrt", "Piecewise", "Progress", "Rounds", "Scalar", "scalar"]
+__all__ = [
+    "Anneal",
+    "Balance",
+    "Cosine",
+    "InverseSqrt",
+    "Piecewise",
+    "Progress",
+    "Rounds",
+    "Scalar",
+    "Snapshot",
+    "scalar",
+]
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,25 @@ class Rounds(Anneal):
             update * self.count // max(progress.total, 1) for update in (progress.update, progress.update + 1)
         )
         return 0.0 if after > here else 1.0
+
+
+@dataclass(frozen=True)
+class Snapshot(Anneal):
+    """0 up to the update with which the ``share`` of the training is done, 1 from there on.
+
+    As the decay of an average it is the weights as they were at that moment, held to the end.
+    Raises ``RecipeError`` unless the share is above 0 and at most 1.
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise RecipeError(f"a snapshot is asked for at {self.share} of the training; accepted is above 0 to 1.")
+
+    def at(self, progress: Progress) -> float:
+        """Return 0 as long as the training does not go beyond the share with this update."""
+        return 0.0 if progress.update + 1 <= self.share * progress.total else 1.0
 
 
 @dataclass(frozen=True)

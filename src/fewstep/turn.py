@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from fewstep.batch import Batch
@@ -18,9 +19,9 @@ from fewstep.flowmap import FlowMap
 from fewstep.process import Process
 from fewstep.scalars import Progress
 from fewstep.times import Law
-from fewstep.types import Cond, T, X
+from fewstep.types import Cond, Cost, T, X
 
-__all__ = ["Noised", "On", "Rolled", "Rollout", "Turn"]
+__all__ = ["Noised", "On", "Rolled", "Rollout", "Stop", "Turn", "within"]
 
 On = Literal["data", "samples"]
 INDEPENDENT = Independent()
@@ -35,21 +36,46 @@ class Rollout(ABC):
 
 
 @dataclass(frozen=True)
+class Stop:
+    """The state x at the time s at which a path of samples is left, before it comes to the data."""
+
+    x: X
+    s: T
+
+
+@dataclass(frozen=True)
 class Rolled:
-    """The student's samples x0 and the time t of the call that made them."""
+    """The student's samples x0 and the time t of the call that made them.
+
+    With a ``stop`` that call went no further than there, and it is this state which is diffused, not x0.
+    """
 
     x0: X
     t: T
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True)
 class Noised:
-    """Clean items x0, the time t and the noise z drawn for them, and ``x = alpha x0 + sigma z``."""
+    """Clean items x0, a time t for each, the noise z in x, and ``x = alpha x0 + sigma z``.
+
+    z was drawn, unless x was diffused from another state than x0: then ``fresh`` is what was drawn.
+    """
 
     x0: X
     t: T
     z: X
     x: X
+    fresh: X | None = None
+
+    def importance(self) -> Cost:
+        """Return ``exp((mean fresh^2 - mean z^2) / 2)``: how likely z is as a draw, beside what was drawn; else 1.
+
+        Source: TDM, arXiv 2503.06674 (its code; means in the place of sums temper the ratio of densities).
+        """
+        drawn = self.z if self.fresh is None else self.fresh
+        gap = drawn.square().flatten(1).mean(1) - self.z.square().flatten(1).mean(1)
+        return (gap / 2).exp()
 
 
 @dataclass
@@ -70,7 +96,7 @@ class Turn:
     notes: dict[str, float] = field(default_factory=dict)
     told: Mapping[str, Tensor] = field(default_factory=dict)
     rule: Callable[[Denoises], Denoises] | None = None
-    _noised: dict[tuple[On, Law, str, Coupling], Noised] = field(default_factory=dict)
+    _noised: dict[tuple[On, Law, str, Coupling, bool], Noised] = field(default_factory=dict)
 
     @property
     def c(self) -> Cond:
@@ -95,22 +121,34 @@ class Turn:
         """Return the time of the call that made the clean items: the second time of a fake score; None for data."""
         return None if on == "data" else self.samples.t
 
-    def noised(self, on: On, law: Law, stream: str, coupling: Coupling = INDEPENDENT) -> Noised:
+    def noised(self, on: On, law: Law, stream: str, coupling: Coupling = INDEPENDENT, capped: bool = False) -> Noised:
         """Diffuse the clean items to times of ``law``: one draw for all who name the same ``stream``."""
-        key = (on, law, stream, coupling)
+        key = (on, law, stream, coupling, capped)
         if key not in self._noised:
-            self._noised[key] = self.diffused(self.times(law), coupling, on)
+            self._noised[key] = self.diffused(self.times(law, on, capped), coupling, on)
         return self._noised[key]
 
     def diffused(self, t: T, coupling: Coupling = INDEPENDENT, on: On = "data") -> Noised:
-        """Diffuse the clean items to the times t, with noise that is coupled to them in that way."""
+        """Diffuse the clean items to the times t, with noise that is coupled to them in that way.
+
+        Samples are diffused from where their call stopped.
+        """
         x0 = self.clean(on)
         z = coupling(self.batch, x0, self.draws, self.progress)
-        return Noised(x0, t, z, self.process.noise(x0, z, t))
+        if on == "data" or self.samples.stop is None:
+            return Noised(x0, t, z, self.process.noise(x0, z, t))
+        stop = self.samples.stop
+        x = self.process.renoise(stop.x, z, stop.s, t)
+        return Noised(x0, t, self.process.eps(x, x0, t), x, fresh=z)
 
-    def times(self, law: Law) -> T:
-        """Draw one time per item."""
-        return law.times(self.process, self.draws.uniform(len(self.batch.x0)))
+    def times(self, law: Law, on: On = "data", capped: bool = False) -> T:
+        """Draw one time per item: for samples none before the stop of their call, ``capped`` none after its start."""
+        u = self.draws.uniform(len(self.batch.x0))
+        if on == "data" or (self.samples.stop is None and not capped):
+            return law.times(self.process, u)
+        made, stop = self.samples.t, self.samples.stop
+        low = torch.zeros_like(made) if stop is None else stop.s
+        return within(law, self.process, u, low, made if capped else torch.full_like(made, self.process.t_max))
 
     def denoiser(self, name: str = "") -> Denoises:
         """Return the view of that name; without a name, of the network whose turn it is."""
@@ -143,6 +181,25 @@ class Turn:
     def note(self, name: str, value: Tensor | float) -> None:
         """Keep a number that only a human reads."""
         self.notes[name] = float(value)
+
+
+def within(law: Law, process: Process, u: T, low: T, high: T) -> T:
+    """Map uniform numbers to times of a law, given that they lie between ``low`` and ``high``, one each per item.
+
+    Exact for laws that rise with u: the shares of times below the ends are found by bisection, to 2^-50.
+    """
+    (first, _), (_, last) = _shares(law, process, low), _shares(law, process, high)
+    return law.times(process, first + u * (last - first)).maximum(low).minimum(high)
+
+
+def _shares(law: Law, process: Process, end: T) -> tuple[T, T]:
+    """Return two shares, nearly the same, between which the law passes ``end``."""
+    under, over = torch.zeros_like(end), torch.ones_like(end)
+    for _ in range(50):
+        middle = (under + over) / 2
+        before = law.times(process, middle) <= end
+        under, over = torch.where(before, middle, under), torch.where(before, over, middle)
+    return under, over
 
 
 def _bare(name: str, view: Denoises) -> Denoiser:

@@ -28,7 +28,9 @@ from fewstep.terms import (
     ApproximateR1,
     AtData,
     Averaged,
+    Backtracking,
     Bootstrap,
+    ByClass,
     Cauchy,
     Consistency,
     DataShare,
@@ -136,8 +138,11 @@ ROWS: list[tuple[str, Term]] = [
     ("fake_score", Discriminate(loss=Hinge())),
     ("fake_score", Discriminate(loss=LeastSquares())),
     ("fake_score", ApproximateR1()),
+    ("student", DistributionMatching(Backtracking(("teacher", "student.target")), capped=True)),
+    ("fake_score", Denoise(on="samples", weight=MinSNR(), capped=True, importance=True)),
     ("student", Regress(start=80.0)),
 ]
+OF_CLASSES: list[tuple[str, Term]] = [("student", ByClass((0,), 0.1, DistributionMatching()))]
 TAPPING: list[tuple[str, Term]] = [  # features are those of one network, however exact another is
     ("student", Consistency(Cells(GRID), bridge=TeacherBridge(), space=TAPPED, metric=Huber())),
     ("student", Bootstrap(8.0, Cells(GRID, Even(9)), space=TAPPED)),
@@ -155,10 +160,15 @@ def test_term_teaches_the_learner_and_only_the_learner(me: str, term: Term):
     check_term(term, PATHS["edm"], me)
 
 
+@rows(OF_CLASSES)
+def test_term_about_classes_teaches_the_learner_and_only_the_learner(me: str, term: Term):
+    check_term(term, PATHS["edm"], me, c=torch.arange(16) % 2)
+
+
 def test_every_term_has_a_row():
     kinds = {vars(terms)[name] for name in terms.__all__}
     concrete = {kind for kind in kinds if issubclass(kind, Term)} - {Term}
-    assert {type(term) for _, term in [*ROWS, *TAPPING]} == concrete
+    assert {type(term) for _, term in [*ROWS, *TAPPING, *OF_CLASSES]} == concrete
 
 
 PREDICTIONS = {"eps": Eps(), "x0": X0(), "v": V(), "velocity": Velocity(), "edm": EDM(), "edm 0.002": EDM(0.002)}

@@ -24,11 +24,10 @@ from fewstep.terms import (
     Term,
     Unguided,
 )
-from fewstep.terms.distribution_matching import below
 from fewstep.testing import Affine, Classes, Given, normal_points
 from fewstep.times import Along, Law, LogitNormal, LogNormal, LogStudentT, Straight, Uniform
 from fewstep.training.rollouts import OneStep
-from fewstep.turn import Rolled, Rollout, Turn
+from fewstep.turn import Rolled, Rollout, Turn, within
 
 MEANS, STD, SCALE = (1.0, -0.2), 0.5, 1.75  # of the condition, and of none
 WORLD = Classes(G1, column(*MEANS)[:, None], STD)
@@ -216,13 +215,15 @@ def test_law_below_a_time_is_the_law_given_that(law: Law):
     top = law.times(G1, share.flatten())
     for part, limit in zip(share, top, strict=True):
         expected = law.times(G1, u * part)
-        assert torch.allclose(below(law, G1, u, limit.expand(99)), expected, rtol=1e-5, atol=1e-9)
+        assert torch.allclose(
+            within(law, G1, u, torch.zeros(99).double(), limit.expand(99)), expected, rtol=1e-5, atol=1e-9
+        )
 
 
 def test_no_time_below_the_earliest_is_invented():
     law, u = Along(Uniform(0.5, 1.0)), column(0.1, 0.9)
-    assert below(law, G1, u, column(0.2, 0.2)).tolist() == [0.2, 0.2]
-    assert torch.allclose(below(law, G1, u, column(3.0, 3.0)), law.times(G1, u), rtol=1e-12)
+    assert within(law, G1, u, column(0, 0), column(0.2, 0.2)).tolist() == [0.2, 0.2]
+    assert torch.allclose(within(law, G1, u, column(0, 0), column(3.0, 3.0)), law.times(G1, u), rtol=1e-12)
 
 
 @dataclass(frozen=True, eq=False)

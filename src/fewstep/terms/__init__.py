@@ -13,9 +13,11 @@ from fewstep.terms.adversarial import (
     Logistic,
     Softplus,
 )
+from fewstep.terms.backtracking import Backtracking
 from fewstep.terms.base import Objective, Term
 from fewstep.terms.bootstrap import Bootstrap
 from fewstep.terms.bridges import Bridge, DataBridge, JumpBridge, StoredBridge, TeacherBridge
+from fewstep.terms.by_class import ByClass
 from fewstep.terms.consistency import Consistency
 from fewstep.terms.denoise import Denoise
 from fewstep.terms.distribution_matching import DistributionMatching
@@ -67,8 +69,10 @@ __all__ = [
     "ApproximateR1",
     "AtData",
     "Averaged",
+    "Backtracking",
     "Bootstrap",
     "Bridge",
+    "ByClass",
     "Cauchy",
     "Consistency",
     "Current",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fewstep.condition import drop
 from fewstep.couplings import Coupling, Independent
+from fewstep.errors import RecipeError
 from fewstep.terms.base import Term
 from fewstep.terms.metrics import L2, Metric
 from fewstep.terms.weights import EDMWeight, Weight
@@ -20,8 +21,11 @@ class Denoise(Term):
 
     ``drop`` is the share of items whose condition is replaced by the empty one, so that guidance has an
     unconditional branch.  ``coupling`` says which noise belongs to which item: with stored pairs it is reflow.
+    ``capped``: samples are diffused to times below that of the call that made them only; ``importance``: samples that
+    are diffused from where their call stopped count as much as the noise that this leaves is likely, beside the drawn.
     Exact when the network is the posterior mean: no other network costs less under L2.
-    Source: Karras et al. 2022, arXiv 2206.00364, eq. 2 and table 1.
+    Source: Karras et al. 2022, arXiv 2206.00364, eq. 2 and table 1; ``importance``: TDM, arXiv 2503.06674 (its code).
+    Raises ``RecipeError`` when the data, which no call has made, are to be capped or weighted by importance.
     """
 
     on: On = "data"
@@ -30,8 +34,17 @@ class Denoise(Term):
     metric: Metric = field(default_factory=L2)
     drop: float = 0.0
     coupling: Coupling = field(default_factory=Independent)
+    capped: bool = False
+    importance: bool = False
 
     SOURCE = "arXiv 2206.00364"
+
+    def __post_init__(self) -> None:
+        if self.on == "data" and (self.capped or self.importance):
+            raise RecipeError(
+                "denoising of the data is asked to be 'capped' or weighted by 'importance', but no call of the student "
+                "has made them; accepted is either with 'on: samples'. Leave both out, or denoise the samples."
+            )
 
     def networks(self) -> tuple[str, ...]:
         """Return the student when its samples are denoised."""
@@ -39,10 +52,12 @@ class Denoise(Term):
 
     def __call__(self, turn: Turn) -> Cost:
         """Return the weighted distance of each estimate to its clean item."""
-        noised = turn.noised(self.on, self.times, "denoise", self.coupling)
+        noised = turn.noised(self.on, self.times, "denoise", self.coupling, self.capped)
         c = turn.c
         if self.drop > 0:
             c = drop(c, turn.draws.uniform(len(noised.t)) < self.drop)
         estimate = turn.denoiser()(noised.x, noised.t, c, turn.made_at(self.on))
         weight = self.weight(turn.process, noised.t, noised.t)
+        if self.importance:
+            weight = weight * noised.importance()
         return weight.to(estimate.dtype) * self.metric(estimate, noised.x0, turn.progress)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from fewstep.errors import RecipeError
-from fewstep.process import Process
+from fewstep.terms.backtracking import Backtracking, aim, aims
 from fewstep.terms.base import Term
 from fewstep.terms.divergences import Divergence, ReverseKL
 from fewstep.terms.estimators import Detached, Estimator
@@ -13,27 +13,29 @@ from fewstep.terms.guides import Guide, Unguided
 from fewstep.terms.normalisers import Normaliser, Residual
 from fewstep.terms.ratios import DensityRatio
 from fewstep.times import Law, LogNormal
-from fewstep.turn import Noised, Turn
-from fewstep.types import Cost, T
+from fewstep.turn import Turn
+from fewstep.types import Cost
 
-__all__ = ["DistributionMatching", "below"]
+__all__ = ["DistributionMatching"]
 
 
 @dataclass(frozen=True)
 class DistributionMatching(Term):
     """``1/2 mean (x0 - sg[x0 - g])^2`` with ``g = w h(r) (D_fake(x_t, t) - D_real(x_t, t))``, x0 the student's samples.
 
-    ``real`` names the (guided) teacher, ``fake`` the learner that denoises the student's samples; with an unguided
-    teacher under both names, once at ``cfg: 0``, g is the push of guidance.  ``times`` draws t, with ``capped`` only
-    below the time of the call that made x0; ``normaliser`` is w, ``divergence`` h of the ``ratio`` r that a critic
-    knows, ``estimator`` what becomes of the two answers, ``guide`` draws guidance that the student is not told of.
+    ``real`` names the (guided) teacher, or a path of networks to it; ``fake`` is the learner that denoises the
+    student's samples; with an unguided teacher under both names, once at ``cfg: 0``, g is the push of guidance.
+    ``times`` draws t, with ``capped`` only below the time of the call that made x0, and never before the stop of that
+    call, if it has one: then this state is diffused, not x0.  ``normaliser`` is w, ``divergence`` h of the ``ratio`` r
+    that a critic knows, ``estimator`` what becomes of the two answers, ``guide`` draws guidance that nobody is told of.
     Exact when the fake score is the student's: with ``KL`` the gradient is that of the divergence at each t.
     Source: DMD, arXiv 2311.18828, eq. 7; DMD2, arXiv 2405.14867, eq. 2; h: f-distill, arXiv 2502.15681;
-    ``capped``: Decoupled DMD, arXiv 2511.22677.  *Ours*: a fake score with a second time is told at which call of a
-    multistep student the sample was made, so that every call is matched, not their mixture.
+    ``capped``: Decoupled DMD, arXiv 2511.22677; the stop: TDM, arXiv 2503.06674.
+    *Ours*: a fake score with a second time is told at which call of a multistep student the sample was made, so that
+    every call is matched, not their mixture.
     """
 
-    real: str = "teacher"
+    real: str | Backtracking = "teacher"
     fake: str = "fake_score"
     times: Law = field(default_factory=LogNormal)
     capped: bool = False
@@ -53,34 +55,16 @@ class DistributionMatching(Term):
             )
 
     def networks(self) -> tuple[str, ...]:
-        """Return the two networks whose difference is the direction, and the critic where there is one."""
-        return (self.real, self.fake, *(() if self.divergence.constant else (self.ratio.critic,)))
+        """Return the networks whose difference is the direction, and the critic where there is one."""
+        return (*aims(self.real), self.fake, *(() if self.divergence.constant else (self.ratio.critic,)))
 
     def __call__(self, turn: Turn) -> Cost:
         """Return a cost whose gradient counts; its value says nothing about quality."""
-        noised, guided = self._noised(turn), self.guide(turn)
+        noised = turn.noised("samples", self.times, "distribution_matching", capped=self.capped)
+        guided, target = self.guide(turn), aim(self.real, turn.progress)
         with torch.set_grad_enabled(self.estimator.through and torch.is_grad_enabled()):
-            real = guided.denoiser(self.real)(noised.x, noised.t, turn.c)
+            real = guided.denoiser(target)(noised.x, noised.t, turn.c)
             fake = guided.denoiser(self.fake)(noised.x, noised.t, turn.c, turn.made_at("samples"))
         with torch.no_grad():
             w = self.normaliser(turn.process, noised, real) * self.ratio.weights(turn, noised, self.divergence)
         return self.estimator(noised.x0, real, fake, w, turn.progress)
-
-    def _noised(self, turn: Turn) -> Noised:
-        if not self.capped:
-            return turn.noised("samples", self.times, "distribution_matching")
-        u = turn.draws.uniform(len(turn.samples.t))
-        return turn.diffused(below(self.times, turn.process, u, turn.samples.t), on="samples")
-
-
-def below(law: Law, process: Process, u: T, top: T) -> T:
-    """Map uniform numbers to times of a law, given that they are at most ``top``, one per item.
-
-    Exact for laws that rise with u: the share of times below top is found by bisection, to 2^-50.
-    """
-    low, share = torch.zeros_like(u), torch.ones_like(u)
-    for _ in range(50):
-        middle = (low + share) / 2
-        under = law.times(process, middle) <= top
-        low, share = torch.where(under, middle, low), torch.where(under, share, middle)
-    return law.times(process, u * share).minimum(top)

@@ -19,7 +19,7 @@ from fewstep.training.learner import Learner
 from fewstep.training.loop import Report, Training, train
 from fewstep.training.monitors import Connected, ExplodingCritic, Finite, Monitor, RunawayCritic, watch
 from fewstep.training.optimisers import Adam, AdamW, Optimiser, RAdam
-from fewstep.training.rollouts import BackwardSimulation, FromData, OneStep, Unrolled
+from fewstep.training.rollouts import BackwardSimulation, FromData, OneStep, Trajectory, Unrolled
 from fewstep.training.transport import Transport
 from fewstep.turn import Rollout, Turn
 
@@ -48,6 +48,7 @@ __all__ = [
     "RunawayCritic",
     "Stored",
     "Training",
+    "Trajectory",
     "Transport",
     "Turn",
     "Unrolled",

@@ -50,7 +50,8 @@ class Training:
     step: int = 0
 
     def __post_init__(self) -> None:
-        known = {*self.frozen, *self.learners}
+        averages = {f"{name}.{average}" for name, each in self.learners.items() for average in each.averages}
+        known = {*self.frozen, *self.learners, *averages}
         for name, learner in self.learners.items():
             learner.total = max(math.ceil((self.steps - learner.after) / learner.every), 1)
             for _, term in learner.terms.items():

@@ -8,10 +8,10 @@ from fewstep.draws import Draws
 from fewstep.flowmap import FlowMap
 from fewstep.sampling import few_step
 from fewstep.times import Law, Schedule
-from fewstep.turn import Rolled, Rollout
+from fewstep.turn import Rolled, Rollout, Stop
 from fewstep.types import Cond, X
 
-__all__ = ["BackwardSimulation", "FromData", "OneStep", "Unrolled"]
+__all__ = ["BackwardSimulation", "FromData", "OneStep", "Trajectory", "Unrolled"]
 
 
 def _everywhere(time: float | torch.Tensor, like: X) -> torch.Tensor:
@@ -72,6 +72,29 @@ class FromData(Rollout):
         t = self.times.times(student.process, draws.uniform(len(like)))
         x = student.process.noise(like, draws.normal(like), t)
         return Rolled(student(x, t, torch.zeros_like(t), c), t)
+
+
+@dataclass(frozen=True)
+class Trajectory(Rollout):
+    """One of the ``steps`` calls of the deterministic sampler, and the state in which its step stops.
+
+    Draw k in {0, ..., n - 1}, the same for the whole batch; take k steps without a graph and call the student there
+    with a graph.  The last step stops at the data, where this is the state that was reached as well.
+    Source: TDM, arXiv 2503.06674 (its code).  *Ours*: one k for the whole batch.
+    """
+
+    schedule: Schedule
+    steps: int = 4
+
+    def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> Rolled:
+        """Return one estimate per item of ``like``, made by the call of step k, and where that step stops."""
+        times, k = self.schedule.steps(self.steps).to(like.device), draws.integer(self.steps)
+        start, t, s = (_everywhere(times[i], like) for i in (0, k, k + 1))
+        x = student.process.noise(torch.zeros_like(like), draws.normal(like), start)
+        with torch.no_grad():
+            x = few_step(student, x, times[: k + 1], c, gamma=0.0)
+        x0 = student.denoiser(x, t, c, s)
+        return Rolled(x0, t, Stop(student.process.step(x, x0, t, s), s))
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,8 @@ def test_wrong_settings_are_refused(setting, message, tmp_path):
 
 
 def test_unknown_recipes_are_refused_with_the_nearest():
-    with pytest.raises(RecipeError, match=r"no recipe 'dmd'; did you mean 'dmd2"):
-        load_recipe("dmd")
+    with pytest.raises(RecipeError, match=r"no recipe 'dmd3'; did you mean 'dmd"):
+        load_recipe("dmd3")
     with pytest.raises(RecipeError, match="no recipe file"):
         load_recipe("nowhere.yaml")
 

@@ -19,9 +19,9 @@ from fewstep.flowmap import FlowMap
 from fewstep.process import Process
 from fewstep.scalars import Progress
 from fewstep.times import Law
-from fewstep.types import Cond, Cost, T, X
+from fewstep.types import Cond, T, X
 
-__all__ = ["Noised", "On", "Rolled", "Rollout", "Stop", "Turn", "within"]
+__all__ = ["Fresh", "Noised", "On", "Rolled", "Rollout", "Stop", "Turn", "within"]
 
 On = Literal["data", "samples"]
 INDEPENDENT = Independent()
@@ -56,26 +56,25 @@ class Rolled:
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """Noise z that was drawn for a state which had some already, and its share of the deviation of all noise in x."""
+
+    z: X
+    share: T
+
+
+@dataclass(frozen=True)
 class Noised:
     """Clean items x0, a time t for each, the noise z in x, and ``x = alpha x0 + sigma z``.
 
-    z was drawn, unless x was diffused from another state than x0: then ``fresh`` is what was drawn.
+    z was drawn, unless x was diffused from another state than x0: then ``fresh`` was.
     """
 
     x0: X
     t: T
     z: X
     x: X
-    fresh: X | None = None
-
-    def importance(self) -> Cost:
-        """Return ``exp((mean fresh^2 - mean z^2) / 2)``: how likely z is as a draw, beside what was drawn; else 1.
-
-        Source: TDM, arXiv 2503.06674 (its code; means in the place of sums temper the ratio of densities).
-        """
-        drawn = self.z if self.fresh is None else self.fresh
-        gap = drawn.square().flatten(1).mean(1) - self.z.square().flatten(1).mean(1)
-        return (gap / 2).exp()
+    fresh: Fresh | None = None
 
 
 @dataclass
@@ -139,7 +138,8 @@ class Turn:
             return Noised(x0, t, z, self.process.noise(x0, z, t))
         stop = self.samples.stop
         x = self.process.renoise(stop.x, z, stop.s, t)
-        return Noised(x0, t, self.process.eps(x, x0, t), x, fresh=z)
+        share = self.process.fresh(stop.s, t) / self.process.sigma(t)
+        return Noised(x0, t, self.process.eps(x, x0, t), x, Fresh(z, share))
 
     def times(self, law: Law, on: On = "data", capped: bool = False) -> T:
         """Draw one time per item: for samples none before the stop of their call, ``capped`` none after its start."""
@@ -188,18 +188,14 @@ def within(law: Law, process: Process, u: T, low: T, high: T) -> T:
 
     Exact for laws that rise with u: the shares of times below the ends are found by bisection, to 2^-50.
     """
-    (first, _), (_, last) = _shares(law, process, low), _shares(law, process, high)
-    return law.times(process, first + u * (last - first)).maximum(low).minimum(high)
-
-
-def _shares(law: Law, process: Process, end: T) -> tuple[T, T]:
-    """Return two shares, nearly the same, between which the law passes ``end``."""
-    under, over = torch.zeros_like(end), torch.ones_like(end)
+    ends = torch.cat([low, high])
+    under, over = torch.zeros_like(ends), torch.ones_like(ends)
     for _ in range(50):
         middle = (under + over) / 2
-        before = law.times(process, middle) <= end
+        before = law.times(process, middle) <= ends
         under, over = torch.where(before, middle, under), torch.where(before, over, middle)
-    return under, over
+    first, last = under[: len(u)], over[len(u) :]
+    return law.times(process, first + u * (last - first)).maximum(low).minimum(high)
 
 
 def _bare(name: str, view: Denoises) -> Denoiser:

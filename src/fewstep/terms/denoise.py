@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, field
 
+import torch
+
 from fewstep.condition import drop
 from fewstep.couplings import Coupling, Independent
 from fewstep.errors import RecipeError
+from fewstep.process import Process, over
 from fewstep.terms.base import Term
 from fewstep.terms.metrics import L2, Metric
 from fewstep.terms.weights import EDMWeight, Weight
 from fewstep.times import Law, LogNormal
-from fewstep.turn import On, Turn
-from fewstep.types import Cost
+from fewstep.turn import Noised, On, Turn
+from fewstep.types import Cost, T, X
 
 __all__ = ["Denoise"]
 
@@ -21,8 +24,12 @@ class Denoise(Term):
 
     ``drop`` is the share of items whose condition is replaced by the empty one, so that guidance has an
     unconditional branch.  ``coupling`` says which noise belongs to which item: with stored pairs it is reflow.
-    ``capped``: samples are diffused to times below that of the call that made them only; ``importance``: samples that
-    are diffused from where their call stopped count as much as the noise that this leaves is likely, beside the drawn.
+    ``capped``: samples are diffused to times below that of the call that made them only.
+    Samples whose call stopped before the data are diffused from that state, and it is the law of these states that is
+    learned: D for which ``(alpha D - x) / sigma^2`` is the score of x_t.  Only the fresh noise, a share r of the
+    deviation of all noise, tells of it: x0 is what x_t would leave if all its noise were z / r, and counts r^2 times.
+    With ``importance`` it is the estimate x0 instead, as in TDM's code: each as often as the noise it leaves is likely,
+    beside the drawn (means over dimensions temper this ratio).
     Exact when the network is the posterior mean: no other network costs less under L2.
     Source: Karras et al. 2022, arXiv 2206.00364, eq. 2 and table 1; ``importance``: TDM, arXiv 2503.06674 (its code).
     Raises ``RecipeError`` when the data, which no call has made, are to be capped or weighted by importance.
@@ -57,7 +64,17 @@ class Denoise(Term):
         if self.drop > 0:
             c = drop(c, turn.draws.uniform(len(noised.t)) < self.drop)
         estimate = turn.denoiser()(noised.x, noised.t, c, turn.made_at(self.on))
-        weight = self.weight(turn.process, noised.t, noised.t)
+        aim, counts = self._aim(turn.process, noised)
+        weight = self.weight(turn.process, noised.t, noised.t) * counts
+        return weight.to(estimate.dtype) * self.metric(estimate, aim, turn.progress)
+
+    def _aim(self, process: Process, noised: Noised) -> tuple[X, T]:
+        """Return what is to be estimated of each item, and how much the item counts."""
+        if noised.fresh is None:
+            return noised.x0, torch.ones_like(noised.t)
+        z, share = noised.fresh.z, noised.fresh.share
         if self.importance:
-            weight = weight * noised.importance()
-        return weight.to(estimate.dtype) * self.metric(estimate, noised.x0, turn.progress)
+            gap = (z.square() - noised.z.square()).flatten(1).mean(1)
+            return noised.x0, (gap / 2).exp().double()
+        alone = z / over(share.clamp_min(1e-6), z)
+        return (noised.x - over(process.sigma(noised.t), z) * alone) / over(process.alpha(noised.t), z), share**2

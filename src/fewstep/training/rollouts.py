@@ -79,7 +79,7 @@ class Trajectory(Rollout):
     """One of the ``steps`` calls of the deterministic sampler, and the state in which its step stops.
 
     Draw k in {0, ..., n - 1}, the same for the whole batch; take k steps without a graph and call the student there
-    with a graph.  The last step stops at the data, where this is the state that was reached as well.
+    with a graph.  The last step goes to the data and has no stop.
     Source: TDM, arXiv 2503.06674 (its code).  *Ours*: one k for the whole batch.
     """
 
@@ -94,7 +94,8 @@ class Trajectory(Rollout):
         with torch.no_grad():
             x = few_step(student, x, times[: k + 1], c, gamma=0.0)
         x0 = student.denoiser(x, t, c, s)
-        return Rolled(x0, t, Stop(student.process.step(x, x0, t, s), s))
+        last = k == self.steps - 1
+        return Rolled(x0, t, None if last else Stop(student.process.step(x, x0, t, s), s))
 
 
 @dataclass(frozen=True)

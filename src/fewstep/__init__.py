@@ -6,7 +6,7 @@ from fewstep.denoiser import Denoiser, Denoises
 from fewstep.errors import DataError, FewstepError, MissingExtra, RecipeError, UnhealthyTraining, WeightsError
 from fewstep.flowmap import FlowMap
 from fewstep.guidance import CFG, Interval, Rescale
-from fewstep.jobs import Options, distill, fit, judge_for, measure, train_teacher
+from fewstep.jobs import Options, distill, fit, judge_for, measure, merge, train_teacher
 from fewstep.model import Model
 from fewstep.process import EDM, Linear, Process, TrigFlow
 from fewstep.recipes import cite, load_recipe
@@ -52,6 +52,7 @@ __all__ = [
     "load_model",
     "load_recipe",
     "measure",
+    "merge",
     "open_data",
     "predict",
     "save_model",

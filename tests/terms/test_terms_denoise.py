@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fewstep.batch import Batch
+from fewstep.guidance import CFG
 from fewstep.points import Doubling
 from fewstep.predict import EDM, Velocity
 from fewstep.process import Process, over
@@ -20,12 +21,14 @@ from fewstep.terms import (
     EDMWeight,
     Gap,
     Huber,
+    Imitate,
     L2Norm,
     MinSNR,
     One,
     PseudoHuber,
     SignalStep,
     SNRPlusOne,
+    Term,
     TruncatedSNR,
     VelocityWeight,
     Within,
@@ -243,3 +246,62 @@ def test_a_schedule_of_c_follows_the_curriculum_of_slct():
         stage = int(math.log2((rule.at(now) - 1) / 10))
         assert schedule.at(now) == pytest.approx(values[stage], rel=1e-12)
     assert first == pytest.approx(0.00054 * math.sqrt(4 * 32 * 32), abs=5e-5)
+
+
+class Straight:
+    """The denoiser ``offset + slope x``, whatever the time."""
+
+    def __init__(self, path: Process, offset: Tensor, slope: Tensor) -> None:
+        self.process, self.offset, self.slope = path, offset, slope
+
+    def __call__(self, x, t, c=None, s=None):
+        return self.offset + self.slope * x
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7])
+@pytest.mark.parametrize("name", ["edm", "linear", "vp scaled"])
+def test_a_student_of_a_teacher_lands_on_the_teacher_whatever_the_data(name: str, share: float):
+    """The minimiser over affine denoisers is D_p, though the data are not those of p; without a teacher it is not."""
+    path, t = PATHS[name], torch.tensor([share * PATHS[name].t_max], dtype=torch.float64)
+    teacher, zero = Gaussian(path, column(1.0), 0.5), torch.zeros(1, 1, dtype=torch.float64)
+    offset = teacher(zero, t)[0].requires_grad_()
+    slope = (teacher(zero + 1, t) - teacher(zero, t))[0].detach().requires_grad_()
+    z, weights = normal_points(4)
+
+    def slopes(term: Term) -> tuple[float, float]:
+        views = {"student": Straight(path, offset, slope), "teacher": teacher}
+        data, noise = (3 * z - 2).repeat_interleave(4, 0), z.repeat(4, 1)
+        turn = Turn("student", views, Batch(data), Given([noise], [U]), OneStep(path.t_max))
+        cost = torch.outer(weights, weights).flatten() @ term(turn)
+        grads = torch.autograd.grad(cost, (offset, slope))
+        return cost.item(), max(each.abs().item() for each in grads)
+
+    assert max(slopes(Imitate(times=at(path, share)))) < 1e-10
+    assert min(slopes(Denoise(times=at(path, share)))) > 1e-2
+
+
+def test_a_guided_teacher_is_aimed_at_under_its_guidance():
+    path, means = PATHS["edm"], torch.stack([column(1.0), column(-1.0), column(0.2)])
+    world, c = Classes(path, means, 0.5), torch.tensor([0, 1, -1])
+    wanted = Gaussian(path, means[-1] + 3.0 * (means[c] - means[-1]), 0.5)
+    x0, z = torch.randn(2, 3, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    term = Imitate("guided", times=at(path, 0.01))
+    assert term.networks() == ("guided",)
+    for student, ends in ((wanted, 0.0), (world, 0.1)):
+        views = {"student": student, "guided": CFG(3.0)(world)}
+        cost = term(Turn("student", views, Batch(x0, c), Given([z], [U]), OneStep(80.0)))
+        assert cost[2] < 1e-12
+        assert (cost[:2] > ends).all() if ends else (cost < 1e-12).all()
+
+
+def test_what_the_student_is_not_told_the_teacher_is_not_told_either():
+    path, means = PATHS["edm"], torch.stack([column(1.0), column(-1.0), column(0.2)])
+    student, teacher = (Counted(Classes(path, means, 0.5)) for _ in range(2))
+    batch, draws = (
+        Batch(column(0.0, 0.0)[:, None], torch.tensor([0, 1])),
+        Given([torch.zeros(2, 1)], [U, column(0.05, 0.5)]),
+    )
+    turn = Turn("student", {"student": student, "teacher": teacher}, batch, draws, OneStep(80.0))
+    Imitate(times=at(path, 0.1), drop=0.1)(turn)
+    for each in (student, teacher):
+        assert each.asked[0][2].tolist() == [-1, 1]

@@ -1,6 +1,5 @@
 """Matching along the student's own deterministic path: the card of TDM, in the Gaussian world."""
 
-
 import pytest
 import torch
 from matching import at, column

@@ -190,6 +190,20 @@ def compare(
 
 @app.command()
 @answered
+def merge(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="Folder of a model.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Folder of another one.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model goes.")],
+    weight: Annotated[float, typer.Option(metavar="W", help="Share of the second one: 0 to 1.")] = 0.5,
+) -> None:
+    """Make one model of two by weighing their weights."""
+    from fewstep.cli import merging
+
+    merging.merge_models(first, second, weight, out)
+
+
+@app.command()
+@answered
 def recipes(
     family: Annotated[str, typer.Option(metavar="FAMILY", help="Only these; default: all of them.")] = "",
 ) -> None:

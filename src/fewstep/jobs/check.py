@@ -99,6 +99,8 @@ def _finished(model: Model) -> dict[str, str]:
         "network": f"{next(iter(model.network), 'of your own')}, {parameters:,} parameters",
         "makes": f"{'x'.join(map(str, model.shape))} in {len(model.classes) or 'no'} classes, made for {made} steps",
     }
+    if "merged" in facts:
+        words["made of"] = str(facts["recipe"])
     if "trained steps" in facts:
         words["trained"] = f"{facts['trained steps']:,} steps in {facts['training seconds']:g} s on {facts['hardware']}"
         words["kept"] = f"the weights of step {facts['best step']:,}, the best that were seen"

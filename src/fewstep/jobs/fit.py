@@ -140,12 +140,13 @@ def _prepare(
     source, accelerator = data, this_machine()
     record.writes = accelerator.is_main_process
     record.board = Board(record.root) if options.tensorboard and record.writes else None
-    if recipe.pairs is not None and teacher is not None:
+    maker = origin if recipe.pairs is not None and recipe.pairs.from_ == "origin" else teacher
+    if recipe.pairs is not None and maker is not None:
         labels = data.batch(range(len(data))).c
-        teacher.to(accelerator.device)
+        maker.to(accelerator.device)
         with accelerator.main_process_first():
             own = options.folder / "pairs"
-            source = pairs_for(recipe.pairs, teacher, labels, own, options.show, options.pairs)
+            source = pairs_for(recipe.pairs, maker, labels, own, options.show, options.pairs)
     for model in filter(None, given):
         model.to("cpu")  # networks are built and checked there
     example = source.batch(range(min(len(source), 2000 if source is data else 64)))  # paths are many times as large

@@ -71,15 +71,16 @@ def assemble(
     with torch.random.fork_rng([]):
         for name, spec in recipe.learners.items():
             torch.manual_seed(seed_for(seed, "weights", name))
-            view, networks[name] = _view(spec, process, example, classes, (teacher, base))
+            given = (origin, origin and Base.of(origin, None)) if spec.from_ == "origin" else (teacher, base)
+            view, networks[name] = _view(spec, process, example, classes, given)
             view, networks[name] = _with_adapter(view, networks[name], spec, example, classes)
             _graft(view.net, spec, origin)
             view = _with_heads(view, spec, like, c)
             learners[name] = _learner(view, spec, recipe.steps, base)
     beside: dict[str, Denoiser] = {}
     if teacher is not None and base is not None:
-        given = {"teacher": (teacher, base), "origin": (origin or teacher, None)}
-        beside = {name: _frozen(*given[spec.from_ or "teacher"], spec) for name, spec in recipe.frozen.items()}
+        known = {"teacher": (teacher, base), "origin": (origin or teacher, None)}
+        beside = {name: _frozen(*known[spec.from_ or "teacher"], spec) for name, spec in recipe.frozen.items()}
     frozen = {name: guide(moved(view, process, like), recipe.frozen[name].guidance) for name, view in beside.items()}
     training = Training(learners, _rollout(recipe), frozen, recipe.steps, seed, probe=max(recipe.steps // 50, 1))
     rehearse(training, example)

@@ -45,14 +45,18 @@ def _check(recipe: Recipe, document: Document) -> None:
     for name, spec in recipe.learners.items():
         if (spec.from_ is None) == (spec.network is None) and spec.from_ is None:
             raise RecipeError(f"{document.where(f'learners.{name}')} needs 'from: teacher' or a 'network'.")
-        if spec.from_ not in (None, "teacher"):
-            raise RecipeError(f"{document.where(f'learners.{name}.from')} is {spec.from_!r}; accepted is 'teacher'.")
         _check_lora(spec, document, f"learners.{name}")
-    for name, frozen in recipe.frozen.items():
-        if frozen.from_ not in (None, "teacher", "origin"):
-            place = document.where(f"frozen.{name}.from")
-            raise RecipeError(f"{place} is {frozen.from_!r}; accepted are 'teacher' and 'origin'.")
+    _check_from(recipe, document)
     _check_teacher(recipe, document)
+
+
+def _check_from(recipe: Recipe, document: Document) -> None:
+    named = {f"learners.{name}.from": spec.from_ for name, spec in recipe.learners.items()}
+    named |= {f"frozen.{name}.from": spec.from_ for name, spec in recipe.frozen.items()}
+    named |= {} if recipe.pairs is None else {"pairs.from": recipe.pairs.from_}
+    for path, given in named.items():
+        if given not in (None, "teacher", "origin"):
+            raise RecipeError(f"{document.where(path)} is {given!r}; accepted are 'teacher' and 'origin'.")
 
 
 def _check_lora(spec: LearnerSpec, document: Document, path: str) -> None:
@@ -62,6 +66,11 @@ def _check_lora(spec: LearnerSpec, document: Document, path: str) -> None:
         raise RecipeError(
             f"{document.where(f'{path}.lora')} is an adapter, which needs a frozen network to sit on; say "
             "'from: teacher' in this learner, or leave 'lora' out to train its 'network' as a whole."
+        )
+    if spec.from_ == "origin":
+        raise RecipeError(
+            f"{document.where(f'{path}.lora')} is an adapter, which sits on the frozen teacher, but this learner is "
+            "'from: origin'. Say 'from: teacher', or leave 'lora' out."
         )
     for key, given in (("only", spec.only), ("graft", spec.graft)):
         if given:

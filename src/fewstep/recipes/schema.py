@@ -21,16 +21,17 @@ __all__ = ["FrozenSpec", "LearnerSpec", "PairsSpec", "Recipe"]
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """A learner: its network (``from`` the teacher, or ``network`` by name), objective, optimiser and pace.
+    """A learner: its network (``from`` a trained one, or ``network`` by name), objective, optimiser and pace.
 
-    With ``from``, ``network`` may change settings of the teacher's.  ``heads`` names the part of the network that a
-    critic's head reads.  ``after`` is the first batch of its turns; below 1 it is the share of all batches.
-    ``inputs`` are what the network is told beyond time and condition (``scale``: a drawn guidance scale); ``only``
-    are regular expressions for the names of the parameters that learn, all of them without.  ``adapter`` names the
-    parts of the network that get a cross-attention adapter, which takes a negative condition.  ``graft`` is a regular
-    expression for the names of weights that come from the model that was given first, where ``begins`` put another one
-    in the teacher's place.  ``lora`` makes of the learner a low-rank adapter on the teacher, whose weights are then
-    there once for all that share them; what only the learner has (heads, a second time, inputs) learns as it is.
+    ``from`` is "teacher", or "origin": the model that was given first, where ``begins`` put another one in the
+    teacher's place.  With ``from``, ``network`` may change settings of the teacher's.  ``heads`` names the part of the
+    network that a critic's head reads.  ``after`` is the first batch of its turns; below 1 it is the share of all
+    batches.  ``inputs`` are what the network is told beyond time and condition (``scale``: a drawn guidance scale);
+    ``only`` are regular expressions for the names of the parameters that learn, all of them without.  ``adapter`` names
+    the parts of the network that get a cross-attention adapter, which takes a negative condition.  ``graft`` is a
+    regular expression for the names of weights that come from the origin.  ``lora`` makes of the learner a low-rank
+    adapter on the teacher, whose weights are then there once for all that share them; what only the learner has (heads,
+    a second time, inputs) learns as it is.
     """
 
     objective: Objective
@@ -75,7 +76,7 @@ class PairsSpec:
     """Pairs of noise and teacher sample that are made before the training: ``count`` of them, ``shard`` a file.
 
     ``path``: whether the states between are kept too, one at every time of the schedule.  ``seed`` is that of their
-    noise; runs with other seeds use the same pairs.
+    noise; runs with other seeds use the same pairs.  ``from`` says who makes them, "teacher" or "origin".
     Raises ``RecipeError`` for a path along which the solver cannot stop.
     """
 
@@ -87,6 +88,7 @@ class PairsSpec:
     guidance: tuple[Guidance, ...] = ()
     path: bool = False
     seed: int = 0
+    from_: str = "teacher"
 
     def __post_init__(self) -> None:
         if self.path and not self.solver.stepwise:
@@ -150,5 +152,5 @@ class Recipe:
     @property
     def needs_origin(self) -> bool:
         """Whether it takes anything from the model that was given first, beside its teacher."""
-        frozen = any(spec.from_ == "origin" for spec in self.frozen.values())
-        return frozen or any(spec.graft is not None for spec in self.learners.values())
+        own = [*self.frozen.values(), *self.learners.values(), *filter(None, (self.pairs,))]
+        return any(s.from_ == "origin" for s in own) or any(s.graft is not None for s in self.learners.values())

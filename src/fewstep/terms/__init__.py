@@ -33,14 +33,16 @@ from fewstep.terms.divergences import (
     SoftenedReverseKL,
     SquaredHellinger,
 )
+from fewstep.terms.diversity import Diversity
 from fewstep.terms.estimators import Detached, Estimator, Identity, Shortened
 from fewstep.terms.guides import Guide, HiddenScales, Negatives, Scales, Unguided
+from fewstep.terms.imitate import Imitate
 from fewstep.terms.metrics import L1, L2, Cauchy, Huber, L2Norm, Metric, PseudoHuber
 from fewstep.terms.normalisers import KL, AlphaSigma, NoisyResidual, Normaliser, Plain, Residual
 from fewstep.terms.ratios import DensityRatio
 from fewstep.terms.regress import Reconstruct, Regress
 from fewstep.terms.slopes import DataSlope, MixedSlope, Slope, TeacherSlope
-from fewstep.terms.spaces import AtData, Estimate, Features, Here, LogMels, Space
+from fewstep.terms.spaces import AtData, Edges, Estimate, Features, Here, HighPass, LogMels, Space
 from fewstep.terms.states import Diffused, OwnSamples, States, StoredPath, TeacherPath
 from fewstep.terms.tangent import Adaptive, Square, Taming, Tangent, Unit
 from fewstep.terms.targets import Averaged, Current, Split, Target
@@ -86,7 +88,9 @@ __all__ = [
     "Discriminate",
     "DistributionMatching",
     "Divergence",
+    "Diversity",
     "EDMWeight",
+    "Edges",
     "Estimate",
     "Estimator",
     "Features",
@@ -96,9 +100,11 @@ __all__ = [
     "Guide",
     "Here",
     "HiddenScales",
+    "HighPass",
     "Hinge",
     "Huber",
     "Identity",
+    "Imitate",
     "Jeffreys",
     "JensenShannon",
     "JumpBridge",

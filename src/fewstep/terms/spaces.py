@@ -7,14 +7,18 @@ from typing import TypeAlias
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import conv2d
 
+from fewstep.errors import RecipeError
 from fewstep.process import over
 from fewstep.spectra import FLOOR, multi_scale_log_mel
 from fewstep.tapped import tapped
 from fewstep.turn import Noised, Turn
 from fewstep.types import T, X
 
-__all__ = ["AtData", "Estimate", "Features", "Here", "LogMels", "Space"]
+__all__ = ["AtData", "Edges", "Estimate", "Features", "Here", "HighPass", "LogMels", "Space"]
+
+SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 Compared: TypeAlias = Float[Tensor, "batch *_values"]
 """What is compared: a state, or a vector per item."""
@@ -119,3 +123,59 @@ class LogMels(Space):
         found = [mel.flatten(1) for mel in multi_scale_log_mel(x[:, 0], self.rate, self.floor)]
         values = sum(mel.shape[1] for mel in found)
         return torch.cat([mel * (values / mel.shape[1]) for mel in found], 1)
+
+
+@dataclass(frozen=True)
+class HighPass(Space):
+    """Images x (b, channels, h, w) without their mean and all frequencies of up to ``radius`` cycles per pixel.
+
+    What stays and what goes add up to x, and so do their energies: a squared distance here is that of the coefficients
+    of an orthonormal Fourier transform.  The border of an image counts, since the transform sees it tiled.
+    Source: HiPA, arXiv 2311.18158.  *Ours*: 1/6, a third of the highest frequency; the paper's number is not known.
+    Raises ``RecipeError`` for a radius outside 0 to 1/2, and for items that are no images.
+    """
+
+    radius: float = 1 / 6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.radius < 0.5:
+            raise RecipeError(
+                f"a high pass of radius {self.radius} cycles per pixel; accepted is 0 or more and below 0.5, where "
+                "nothing along the axes would stay."
+            )
+
+    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
+        """Return the high-passed images, the shape of x."""
+        _refuse_no_image(x, self)
+        height, width = x.shape[-2:]
+        down = torch.fft.fftfreq(height, device=x.device)[:, None]
+        along = torch.fft.rfftfreq(width, device=x.device)
+        stays = down.square() + along.square() > self.radius**2
+        spectrum = torch.fft.rfft2(x, norm="ortho") * stays
+        return torch.fft.irfft2(spectrum, (height, width), norm="ortho")
+
+
+@dataclass(frozen=True)
+class Edges(Space):
+    """The slopes of images x (b, channels, h, w) along both axes by Sobel's filter, in values per pixel, borders left
+    out: (b, 2 channels, h - 2, w - 2).
+
+    A constant has none; a ramp has its own slope everywhere.
+    Source: HiPA, arXiv 2311.18158.  *Ours*: divided by 8, the sum of the filter's weights.
+    Raises ``RecipeError`` for items that are no images.
+    """
+
+    def __call__(self, turn: Turn, x: X, s: T, noised: Noised | None = None) -> Compared:
+        """Return the slopes along the width, then along the height."""
+        _refuse_no_image(x, self)
+        sobel = torch.tensor(SOBEL, dtype=x.dtype, device=x.device) / 8
+        filters = torch.stack([sobel, sobel.T])[:, None].repeat(x.shape[1], 1, 1, 1)
+        return conv2d(x, filters, groups=x.shape[1])
+
+
+def _refuse_no_image(x: X, space: Space) -> None:
+    if x.ndim != 4:
+        raise RecipeError(
+            f"the space {type(space).__name__} is for images (channels, height, width), and these items are of "
+            f"{list(x.shape[1:])}. Leave 'space' out, or give another one."
+        )

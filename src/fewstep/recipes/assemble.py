@@ -71,7 +71,8 @@ def assemble(
     with torch.random.fork_rng([]):
         for name, spec in recipe.learners.items():
             torch.manual_seed(seed_for(seed, "weights", name))
-            given = (origin, origin and Base.of(origin, None)) if spec.from_ == "origin" else (teacher, base)
+            first = None if origin is None or spec.from_ != "origin" else Base.of(origin, None)
+            given = (teacher, base) if first is None else (origin, first)
             view, networks[name] = _view(spec, process, example, classes, given)
             view, networks[name] = _with_adapter(view, networks[name], spec, example, classes)
             _graft(view.net, spec, origin)

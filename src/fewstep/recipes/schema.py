@@ -152,5 +152,6 @@ class Recipe:
     @property
     def needs_origin(self) -> bool:
         """Whether it takes anything from the model that was given first, beside its teacher."""
-        own = [*self.frozen.values(), *self.learners.values(), *filter(None, (self.pairs,))]
-        return any(s.from_ == "origin" for s in own) or any(s.graft is not None for s in self.learners.values())
+        named = [spec.from_ for spec in self.frozen.values()] + [spec.from_ for spec in self.learners.values()]
+        named += [] if self.pairs is None else [self.pairs.from_]
+        return "origin" in named or any(spec.graft is not None for spec in self.learners.values())

@@ -152,7 +152,8 @@ class HighPass(Space):
         along = torch.fft.rfftfreq(width, device=x.device)
         stays = down.square() + along.square() > self.radius**2
         spectrum = torch.fft.rfft2(x, norm="ortho") * stays
-        return torch.fft.irfft2(spectrum, (height, width), norm="ortho")
+        high: Tensor = torch.fft.irfft2(spectrum, (height, width), norm="ortho")
+        return high
 
 
 @dataclass(frozen=True)

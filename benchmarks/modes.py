@@ -78,12 +78,12 @@ def student(world: Mixture, view: Denoiser, divergence: terms.Divergence, steps:
     betas = (0.0, 0.99)
     learners = {
         "student": Learner(
-            Denoiser(own, world.process), matching, Adam(falling(5e-4), betas), 2, averages={"ema": Ema(0.995)}
+            Denoiser(own, world.process), matching, Adam(falling(2e-3), betas), 2, averages={"ema": Ema(0.99)}
         ),
         "fake_score": Learner(
             Denoiser(headed, world.process),
             Denoise(on="samples", times=LogNormal(0.0, 1.4)) + 0.1 * Discriminate(times=TIMES),
-            Adam(falling(1e-3), betas),
+            Adam(falling(2e-3), betas),
         ),
     }
     run(Training(learners, OneStep(START), {"teacher": world}, steps=steps, seed=seed), world, seed)

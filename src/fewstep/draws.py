@@ -53,6 +53,7 @@ class Draws:
 
     def __init__(self, seed: int, device: torch.device, offset: int = 0, total: int | None = None) -> None:
         self._generator = torch.Generator(device).manual_seed(seed)
+        self._seed = seed
         self._device, self._offset, self._total = device, offset, total
 
     def normal(self, like: X) -> X:
@@ -69,6 +70,10 @@ class Draws:
     def integer(self, high: int) -> int:
         """Return one number in {0, ..., high - 1}, the same for all items and all processes."""
         return int(torch.randint(high, (), generator=self._generator, device=self._device))
+
+    def seed(self, name: str) -> int:
+        """Return a seed of that name, above 0: the same however often and whatever else is drawn in the turn."""
+        return seed_for(self._seed, name) | 1
 
     def _count(self, items: int) -> int:
         return items if self._total is None else self._total

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-__all__ = ["copy_sharing", "shared_names", "tie"]
+__all__ = ["copy_sharing", "shared_names", "tie", "untie"]
 
 
 def copy_sharing(net: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:
@@ -29,4 +29,14 @@ def tie(net: nn.Module, base: nn.Module) -> nn.Module:
         if name in own:
             home, _, last = name.rpartition(".")
             setattr(net.get_submodule(home), last, parameter)
+    return net
+
+
+def untie(net: nn.Module, names: Iterable[str]) -> nn.Module:
+    """Give a network copies of its own in the place of those parameters; return it."""
+    own = dict[int, nn.Parameter]()
+    for name in names:
+        home, _, last = name.rpartition(".")
+        shared = net.get_parameter(name)
+        setattr(net.get_submodule(home), last, own.setdefault(id(shared), nn.Parameter(shared.detach().clone())))
     return net

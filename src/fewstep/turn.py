@@ -19,7 +19,7 @@ from fewstep.flowmap import FlowMap
 from fewstep.process import Process
 from fewstep.scalars import Progress
 from fewstep.times import Law
-from fewstep.types import Cond, T, X
+from fewstep.types import Cond, Logits, T, X
 
 __all__ = ["Fresh", "Noised", "On", "Rolled", "Rollout", "Stop", "Turn", "within"]
 
@@ -96,6 +96,7 @@ class Turn:
     told: Mapping[str, Tensor] = field(default_factory=dict)
     rule: Callable[[Denoises], Denoises] | None = None
     _noised: dict[tuple[On, Law, str, Coupling, bool], Noised] = field(default_factory=dict)
+    _judged: dict[tuple[str, int, bool], list[Logits]] = field(default_factory=dict)
 
     @property
     def c(self) -> Cond:
@@ -142,10 +143,13 @@ class Turn:
         return Noised(x0, t, self.process.eps(x, x0, t), x, Fresh(z, share))
 
     def times(self, law: Law, on: On = "data", capped: bool = False) -> T:
-        """Draw one time per item: for samples none before the stop of their call, ``capped`` none after its start."""
+        """Draw one time per item: for samples none before the stop of their call, ``capped`` none after its start.
+
+        Laws that ask are told of the calls that made the samples.
+        """
         u = self.draws.uniform(len(self.batch.x0))
         if on == "data" or (self.samples.stop is None and not capped):
-            return law.times(self.process, u)
+            return law.after(self.process, u, lambda: self.samples.t)
         made, stop = self.samples.t, self.samples.stop
         low = torch.zeros_like(made) if stop is None else stop.s
         return within(law, self.process, u, low, made if capped else torch.full_like(made, self.process.t_max))
@@ -175,8 +179,15 @@ class Turn:
         return _bare(name or self.me, self.denoiser(name))
 
     def critic(self, name: str = "") -> Critic:
-        """Return that network as a critic."""
-        return Critic(self.plain(name))
+        """Return that network as a critic; of a pool of heads the same ones speak all through the turn."""
+        return Critic(self.plain(name), self.draws.seed("heads"))
+
+    def judged(self, name: str, noised: Noised) -> list[Logits]:
+        """Return what the heads of a critic say of noisy items that the turn holds: asked once, for all terms."""
+        key = (name, id(noised), torch.is_grad_enabled())
+        if key not in self._judged:
+            self._judged[key] = self.critic(name).heads(noised.x, noised.t, self.c)
+        return self._judged[key]
 
     def note(self, name: str, value: Tensor | float) -> None:
         """Keep a number that only a human reads."""

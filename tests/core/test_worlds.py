@@ -127,7 +127,7 @@ def test_classes_answer_each_label_with_its_law():
 def test_critic_of_a_world_needs_the_other_one():
     net = as_network(heaps(EDM()), X0())
     with pytest.raises(RecipeError, match="against"):
-        net(torch.zeros(1, 2).double(), column(0.1), None, judge=True)
+        net(torch.zeros(1, 2).double(), column(0.1), None, judge=1)
 
 
 def test_normal_points_are_exact_for_polynomials():

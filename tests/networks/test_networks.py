@@ -138,9 +138,10 @@ def test_head_gives_one_logit_per_item_and_leaves_the_body_alone(name: str):
     net, (x, label, c) = awake(seeded(build)), inputs(shape)
     before = net(x, label, c)
     headed = Headed(net, tap, (x[:2], label[:2], c[:2]))
-    assert headed(x, label, c, judge=True).shape == (5,)
+    (logits,) = headed(x, label, c, judge=1)
+    assert logits.shape == (5, 1)
     assert torch.equal(headed(x, label, c), before)
-    assert torch.allclose(headed(x, label, c, judge=True)[:2], headed(x[:2], label[:2], c[:2], judge=True), atol=1e-5)
+    assert torch.allclose(logits[:2], headed(x[:2], label[:2], c[:2], judge=1)[0], atol=1e-5)
 
 
 @nets
@@ -148,10 +149,10 @@ def test_logit_teaches_the_body_as_well_as_the_head(name: str):
     build, shape, tap = NETS[name]
     net, (x, label, c) = awake(seeded(build)), inputs(shape)
     headed = Headed(net, tap, (x, label, c))
-    headed(x, label, c, judge=True).sum().backward()
-    assert headed.head[0].weight.grad.any()
+    headed(x, label, c, judge=1)[0].sum().backward()
+    assert headed.heads[0].hidden[0].weight.grad.any()
     assert net.first.weight.grad.any()
-    assert net.last is not headed.head
+    assert net.last is not headed.heads[0]
 
 
 @nets
@@ -163,8 +164,8 @@ def test_critic_is_a_view_of_the_heads(name: str):
     for prediction in (V(), EDM()):
         view = Denoiser(headed, path, prediction)
         label = path.label(t).float()
-        direct = headed(prediction.input(path, x, t), label, c, judge=True)
-        assert torch.equal(Critic(view)(x, t, c), direct)
+        direct = headed(prediction.input(path, x, t), label, c, judge=1)[0]
+        assert torch.equal(Critic(view)(x, t, c), direct[:, 0])
 
 
 def test_unknown_tap_is_an_error_with_the_nearest_name():
@@ -176,7 +177,7 @@ def test_unknown_tap_is_an_error_with_the_nearest_name():
 def test_head_leaves_no_hook_behind():
     x, label, c = inputs((3,))
     headed = Headed(MLP(3, classes=4), "middle.0", (x, label, c))
-    headed(x, label, c, judge=True)
+    headed(x, label, c, judge=1)
     assert not headed.body.middle[0]._forward_hooks
 
 

@@ -96,7 +96,7 @@ def test_data_fill_in_the_shape_of_a_condition():
 def test_a_head_borrows_the_features_of_a_signal():
     x, label, c = inputs("vector")
     net = Headed(made("vector"), "middle", (x, label, c))
-    assert net(x, label, c, judge=True).shape == (3,)
+    assert net(x, label, c, judge=1)[0].shape == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_length_that_does_not_divide_is_refused():
 def test_a_multi_period_discriminator_judges_and_does_nothing_else():
     torch.manual_seed(0)
     net, x = MultiPeriod(), torch.randn(4, 1, 1000)
-    assert net(x, torch.zeros(4), None, judge=True).shape == (4,)
+    assert net(x, torch.zeros(4), None, judge=1).shape == (4,)
     with pytest.raises(RecipeError, match="only judges"):
         net(x, torch.zeros(4))
 
@@ -128,7 +128,7 @@ def test_a_multi_period_discriminator_judges_and_does_nothing_else():
 def test_judgements_of_a_multi_period_discriminator_do_not_mix_items():
     torch.manual_seed(0)
     net, x = MultiPeriod(), torch.randn(4, 1, 1000)
-    assert torch.allclose(net(x, judge=True)[2], net(x[2:3], judge=True)[0], atol=1e-6)
+    assert torch.allclose(net(x, judge=1)[2], net(x[2:3], judge=1)[0], atol=1e-6)
 
 
 def test_a_period_sees_every_so_many_samples_in_a_column():

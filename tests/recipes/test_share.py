@@ -215,8 +215,8 @@ def test_what_a_learner_adds_to_the_teacher_is_its_own_and_learns(mine):
     before = {key: value.clone() for key, value in learner.parameters.items()}
     run(assembly.training, 4)
     moved = {key for key, value in learner.parameters.items() if not torch.equal(value, before[key])}
-    assert {key for key in moved if "lora_" not in key and "until" not in key and not key.startswith("head.")} == set()
-    for part in ("lora_A", "lora_B", "until", "head."):
+    assert {key for key in moved if "lora_" not in key and "until" not in key and not key.startswith("heads.")} == set()
+    for part in ("lora_A", "lora_B", "until", "heads."):
         assert any(part in key for key in moved), part
     assert set(learner.parameters) == {key for key, _ in learner.bare.named_parameters()} - learner.shared
 

@@ -32,6 +32,7 @@ from fewstep.terms import (
     Bootstrap,
     ByClass,
     Cauchy,
+    Clamped,
     Consistency,
     DataShare,
     Denoise,
@@ -63,6 +64,7 @@ from fewstep.terms import (
     Reconstruct,
     Regress,
     Shortened,
+    Signal,
     SignalStep,
     SNRPlusOne,
     Split,
@@ -77,7 +79,18 @@ from fewstep.terms import (
     Within,
 )
 from fewstep.testing import PATHS, ConformanceError, Gaussian, as_network, check_term
-from fewstep.times import Along, Karras, LogitNormal, LogNormal, LogStudentT, Milestones, Straight, Trailing, Uniform
+from fewstep.times import (
+    Along,
+    Karras,
+    LogitNormal,
+    LogNormal,
+    LogStudentT,
+    Milestones,
+    Next,
+    Straight,
+    Trailing,
+    Uniform,
+)
 from fewstep.training import OneStep, Transport
 from fewstep.turn import Turn
 
@@ -139,6 +152,8 @@ ROWS: list[tuple[str, Term]] = [
     ("student", Adversarial()),
     ("student", Adversarial(loss=Hinge(), times=LogitNormal())),
     ("student", Adversarial(loss=LeastSquares())),
+    ("student", Adversarial(loss=Clamped(5.0), times=Next(CHAIN))),
+    ("student", DistributionMatching(fake=None, normaliser=Signal())),
     ("fake_score", Discriminate()),
     ("fake_score", Discriminate(loss=Hinge())),
     ("fake_score", Discriminate(loss=LeastSquares())),

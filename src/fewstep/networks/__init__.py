@@ -7,7 +7,7 @@ Yours may be any ``torch.nn.Module`` with that call.
 from fewstep.networks.adapter import Adapted
 from fewstep.networks.dit import DiT
 from fewstep.networks.embed import ConditionEmbedding, Context, TimeEmbedding
-from fewstep.networks.heads import Headed
+from fewstep.networks.heads import Headed, Heads
 from fewstep.networks.kept import Bits, Kept, keep
 from fewstep.networks.lora import Lora, add_lora, adopt_kept, low_rank, merged
 from fewstep.networks.lora_file import LORA, LoraFile, digest_of, own_state
@@ -28,6 +28,7 @@ __all__ = [
     "Context",
     "DiT",
     "Headed",
+    "Heads",
     "Kept",
     "Lora",
     "LoraFile",

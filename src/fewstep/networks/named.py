@@ -12,7 +12,7 @@ from fewstep.errors import RecipeError, nearest
 __all__ = ["build_network", "complete", "described", "settings_of"]
 
 HOME = "fewstep.networks"
-NOT_NETWORKS = {"ConditionEmbedding", "Context", "Headed", "Kept", "Lora", "LoraFile", "TimeEmbedding"}
+NOT_NETWORKS = {"ConditionEmbedding", "Context", "Headed", "Heads", "Kept", "Lora", "LoraFile", "TimeEmbedding"}
 
 
 def complete(

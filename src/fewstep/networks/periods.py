@@ -48,9 +48,7 @@ class MultiPeriod(nn.Module):
         for name, period in zip(self.names, periods, strict=True):
             self.add_module(name, Period(channels, period, widths))
 
-    def forward(
-        self, x: Tensor, label: Tensor | None = None, c: Tensor | None = None, *, judge: bool = False
-    ) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor | None = None, c: Tensor | None = None, *, judge: int = 0) -> Tensor:
         """Return logits (b,)."""
         if not judge:
             raise RecipeError(

@@ -22,7 +22,7 @@ from fewstep.recipes.classes import refuse_unknown_classes
 from fewstep.recipes.rehearse import rehearse
 from fewstep.recipes.schema import FrozenSpec, LearnerSpec, Recipe
 from fewstep.recipes.share import Base
-from fewstep.sharing import copy_sharing, tie
+from fewstep.sharing import copy_sharing, shared_names, tie, untie
 from fewstep.tapped import tapped
 from fewstep.training import Learner, OneStep, Rollout, Training
 
@@ -64,7 +64,7 @@ def assemble(
         raise RecipeError("this recipe distils a teacher, and none was given; train one first with `fewstep train`.")
     _refuse_without(origin, recipe)
     refuse_unknown_classes(recipe, classes)
-    like, c = example.x0, example.c
+    like = example.x0
     process = _process(recipe, like, teacher)
     base = None if teacher is None else Base.of(teacher, recipe.base)
     learners, networks = {}, {}
@@ -76,7 +76,7 @@ def assemble(
             view, networks[name] = _view(spec, process, example, classes, given)
             view, networks[name] = _with_adapter(view, networks[name], spec, example, classes)
             _graft(view.net, spec, origin)
-            view = _with_heads(view, spec, like, c)
+            view = _with_heads(view, spec, example, classes)
             learners[name] = _learner(view, spec, recipe.steps, base)
     beside: dict[str, Denoiser] = {}
     if teacher is not None and base is not None:
@@ -183,10 +183,15 @@ def _with_adapter(
 
 def _body(trained: nn.Module, changed: Mapping[str, Any], spec: LearnerSpec, base: Base) -> nn.Module:
     """Return the trained network, with changed settings if there are any: a copy, or an adapter on its weights."""
-    if spec.lora is None:
+    if spec.lora is None and not _borrows(spec):
         return _grown(trained, changed) if changed else copy_sharing(trained, ()).requires_grad_(True)
     net = tie(_grown(trained, changed), trained) if changed else copy_sharing(trained, trained.parameters())
-    return base.adapted(net, spec.lora)
+    return adopt_kept(net, base.kept) if spec.lora is None else base.adapted(net, spec.lora)
+
+
+def _borrows(spec: LearnerSpec) -> bool:
+    """Say whether the learner is a critic on features of the teacher that do not all learn."""
+    return spec.heads is not None and bool(spec.only) and spec.from_ is not None
 
 
 def _grown(trained: nn.Module, words: Mapping[str, Any]) -> nn.Module:
@@ -243,12 +248,13 @@ def _refuse_without(origin: Model | None, recipe: Recipe) -> None:
         )
 
 
-def _with_heads(view: Denoiser, spec: LearnerSpec, like: Tensor, c: Tensor | None) -> Denoiser:
+def _with_heads(view: Denoiser, spec: LearnerSpec, example: Batch, classes: int) -> Denoiser:
     if spec.heads is None:
         return view
-    few = like[:2]
-    label = torch.zeros(len(few), dtype=few.dtype)
-    return replace(view, net=Headed(view.net, spec.heads, (few, label, None if c is None else c[:2])))
+    few = example.cut(0, 2)
+    label = torch.zeros(len(few.x0), dtype=few.x0.dtype)
+    levels = view.process.label(torch.tensor(spec.heads.levels, dtype=torch.float64)).tolist()
+    return replace(view, net=Headed(view.net, spec.heads, (few.x0, label, few.c), classes, levels))
 
 
 def _learner(view: Denoiser, spec: LearnerSpec, steps: int, base: Base | None) -> Learner:
@@ -256,10 +262,24 @@ def _learner(view: Denoiser, spec: LearnerSpec, steps: int, base: Base | None) -
     if spec.lora is not None and base is not None:
         base.begin(view.net, spec.lora)
         kept = base.kept
+    elif base is not None and _borrows(spec):
+        kept = base.kept
+        _own(view.net, spec.only, base)
     clip = math.inf if spec.clip is None else spec.clip
     after = int(spec.after * steps if spec.after < 1 else spec.after)
     pace = (spec.every, after, spec.accumulate, clip)
     return Learner(view, spec.objective, spec.optimiser, *pace, spec.averages, only=spec.only, base=kept)
+
+
+def _own(net: nn.Module, only: Sequence[str], base: Base) -> None:
+    """Give a critic weights of its own where it is to change those of the teacher."""
+    names = [name for name in shared_names(net, base.kept) if any(re.search(each, name) for each in only)]
+    if names and base.bits is not None:
+        raise RecipeError(
+            f"{names[0]!r} is to learn in a critic on a teacher that is kept in {base.bits}, which cannot change. "
+            "Accepted is 'only: [^heads]' there; or leave 'base' out."
+        )
+    untie(net, names)
 
 
 def _rollout(recipe: Recipe) -> Rollout:

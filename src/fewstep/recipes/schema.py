@@ -7,7 +7,7 @@ from typing import Any
 
 from fewstep.errors import RecipeError
 from fewstep.guidance import Guidance
-from fewstep.networks import Bits, Lora
+from fewstep.networks import Bits, Heads, Lora
 from fewstep.predict import Prediction
 from fewstep.process import Process
 from fewstep.sampling import Sampler
@@ -24,12 +24,14 @@ class LearnerSpec:
     """A learner: its network (``from`` a trained one, or ``network`` by name), objective, optimiser and pace.
 
     ``from`` is "teacher", or "origin": the model that was given first, where ``begins`` put another one in the
-    teacher's place.  With ``from``, ``network`` may change settings of the teacher's.  ``heads`` names the part of the
-    network that a critic's head reads.  ``after`` is the first batch of its turns; below 1 it is the share of all
-    batches.  ``inputs`` are what the network is told beyond time and condition (``scale``: a drawn guidance scale);
-    ``only`` are regular expressions for the names of the parameters that learn, all of them without.  ``adapter`` names
-    the parts of the network that get a cross-attention adapter, which takes a negative condition.  ``graft`` is a
-    regular expression for the names of weights that come from the origin.  ``lora`` makes of the learner a low-rank
+    teacher's place.  With ``from``, ``network`` may change settings of the teacher's.  ``heads`` are those of a critic,
+    or the names of the parts of the network that they read; of such a one, weights that ``only`` leaves out are the
+    teacher's very own and are there once (``only: [^heads]``: the teacher's features, frozen).  ``after`` is the first
+    batch of its turns; below 1 it is the share of all batches.  ``inputs`` are what the network is told beyond time and
+    condition (``scale``: a drawn guidance scale); ``only`` are regular expressions for the names of the parameters that
+    learn, all of them without.  ``adapter`` names the parts of the network that get a cross-attention adapter, which
+    takes a negative condition.  ``graft`` is a regular expression for the names of weights that come from the origin.
+    ``lora`` makes of the learner a low-rank
     adapter on the teacher, whose weights are then there once for all that share them; what only the learner has (heads,
     a second time, inputs) learns as it is.
     """
@@ -40,7 +42,7 @@ class LearnerSpec:
     network: Mapping[str, Any] | None = None
     prediction: Prediction | None = None
     second_time: bool = False
-    heads: str | None = None
+    heads: Heads | None = None
     every: int = 1
     after: float = 0.0
     accumulate: int = 1

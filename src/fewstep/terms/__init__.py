@@ -3,16 +3,7 @@
 Terms add up: ``Consistency(...) + 0.4 * Adversarial("critic")``.
 """
 
-from fewstep.terms.adversarial import (
-    Adversarial,
-    ApproximateR1,
-    Discriminate,
-    GanLoss,
-    Hinge,
-    LeastSquares,
-    Logistic,
-    Softplus,
-)
+from fewstep.terms.adversarial import Adversarial, ApproximateR1, Discriminate
 from fewstep.terms.backtracking import Backtracking
 from fewstep.terms.base import Objective, Term
 from fewstep.terms.bootstrap import Bootstrap
@@ -35,10 +26,11 @@ from fewstep.terms.divergences import (
 )
 from fewstep.terms.diversity import Diversity
 from fewstep.terms.estimators import Detached, Estimator, Identity, Shortened
+from fewstep.terms.gan_losses import Clamped, Classes, GanLoss, Hinge, LeastSquares, Logistic, Softplus
 from fewstep.terms.guides import Guide, HiddenScales, Negatives, Scales, Unguided
 from fewstep.terms.imitate import Imitate
 from fewstep.terms.metrics import L1, L2, Cauchy, Huber, L2Norm, Metric, PseudoHuber
-from fewstep.terms.normalisers import KL, AlphaSigma, NoisyResidual, Normaliser, Plain, Residual
+from fewstep.terms.normalisers import KL, AlphaSigma, NoisyResidual, Normaliser, Plain, Residual, Signal
 from fewstep.terms.ratios import DensityRatio
 from fewstep.terms.regress import Reconstruct, Regress
 from fewstep.terms.slopes import DataSlope, MixedSlope, Slope, TeacherSlope
@@ -76,6 +68,8 @@ __all__ = [
     "Bridge",
     "ByClass",
     "Cauchy",
+    "Clamped",
+    "Classes",
     "Consistency",
     "Current",
     "DataBridge",
@@ -132,6 +126,7 @@ __all__ = [
     "SNRPlusOne",
     "Scales",
     "Shortened",
+    "Signal",
     "SignalStep",
     "Slope",
     "SoftenedReverseKL",

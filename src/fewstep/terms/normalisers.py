@@ -9,7 +9,7 @@ from fewstep.process import Process
 from fewstep.turn import Noised
 from fewstep.types import T, X
 
-__all__ = ["KL", "AlphaSigma", "NoisyResidual", "Normaliser", "Plain", "Residual"]
+__all__ = ["KL", "AlphaSigma", "NoisyResidual", "Normaliser", "Plain", "Residual", "Signal"]
 
 
 class Normaliser(ABC):
@@ -72,3 +72,15 @@ class AlphaSigma(Normaliser):
     def __call__(self, process: Process, noised: Noised, real: X) -> T:
         """Return the product of the shares of data and noise."""
         return process.alpha(noised.t) * process.sigma(noised.t)
+
+
+@dataclass(frozen=True)
+class Signal(Normaliser):
+    """``alpha / sqrt(alpha^2 + sigma^2)``, the alpha of a path that keeps the variance: 1 at the data, 0 at noise.
+
+    Source: ADD, arXiv 2311.17042, section 3.3 (``c(t) = alpha_t``).
+    """
+
+    def __call__(self, process: Process, noised: Noised, real: X) -> T:
+        """Return the share of the data in the noisy item."""
+        return torch.sigmoid(process.logsnr(noised.t)).sqrt()

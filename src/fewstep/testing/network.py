@@ -43,7 +43,7 @@ class _WorldNetwork(nn.Module):
         self.shift = nn.Parameter(torch.zeros((), dtype=torch.float64))
 
     def forward(
-        self, fed: Tensor, label: Tensor, c: Tensor | None = None, label_s: Tensor | None = None, judge: bool = False
+        self, fed: Tensor, label: Tensor, c: Tensor | None = None, label_s: Tensor | None = None, judge: int = 0
     ) -> Tensor:
         """Return the output, or with ``judge`` one logit per item."""
         process = self.world.process

@@ -4,11 +4,13 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 from accelerate import Accelerator, DistributedType
 from torch import nn
 
 from fewstep.denoiser import Denoiser
+from fewstep.draws import dropout_from
 from fewstep.errors import RecipeError, nearest
 from fewstep.scalars import Progress, scalar
 from fewstep.sharing import shared_names
@@ -17,6 +19,14 @@ from fewstep.training.average import Average, Ema
 from fewstep.training.optimisers import Optimiser
 
 __all__ = ["Learner"]
+
+
+@runtime_checkable
+class Renews(Protocol):
+    """A network that starts some of its parts anew after each update."""
+
+    def renew(self) -> list[nn.Parameter]:
+        """Draw them by torch's global generator, and return their parameters."""
 
 
 @dataclass
@@ -76,7 +86,8 @@ class Learner:
         if self.shared and accelerator.distributed_type == DistributedType.FSDP:
             raise RecipeError(
                 "learners that share a frozen base were to be sharded by FSDP, which would cut the base once for each "
-                "of them. Use one process or DDP (the base is there once in each process), or leave 'lora' out."
+                "of them. Use one process or DDP (the base is there once in each process), or leave 'lora' out, and "
+                "of critics 'only'."
             )
         self.net, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
         for follower in self.followers.values():
@@ -109,6 +120,13 @@ class Learner:
         for follower in self.followers.values():
             follower.follow(self.bare, self.progress)
         self.updates += 1
+
+    def renew(self, seed: int) -> None:
+        """Let the network start parts anew, if it does such a thing, and forget what the optimiser knew of them."""
+        if isinstance(self.bare, Renews):
+            with dropout_from(seed, next(self.bare.parameters()).device):
+                for parameter in self.bare.renew():
+                    self.optimizer.state.pop(parameter, None)
 
     def skip(self) -> None:
         """Drop the gradients of a turn that cannot be used; the turn still counts."""

@@ -125,6 +125,7 @@ def _take_turn(training: Training, name: str, batch: Batch, accelerator: Acceler
     norm = torch.as_tensor(accelerator.clip_grad_norm_(learner.parameters.values(), learner.clip)).detach()
     if norm.isfinite():
         learner.update()
+        learner.renew(seed_for(_seed(training, name), "renew"))
     else:
         learner.skip()
     return Report(training.step, name, sums, norm, turn.notes, gradients)

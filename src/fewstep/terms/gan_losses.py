@@ -1,0 +1,143 @@
+"""What the two players of a game minimise, as functions of logits."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch.nn.functional import softplus
+
+from fewstep.errors import RecipeError
+from fewstep.terms.divergences import Divergence, JensenShannon
+from fewstep.types import Logits
+
+__all__ = ["Clamped", "Classes", "GanLoss", "Hinge", "LeastSquares", "Logistic", "Softplus"]
+
+
+class GanLoss(ABC):
+    """What the two players minimise, at each place of each head."""
+
+    ratios: ClassVar[bool] = False
+    """Whether the logits of the best critic are logarithms of a density ratio."""
+
+    classes: ClassVar[bool] = False
+    """Whether it is one for the heads that know classes, or for all others."""
+
+    @abstractmethod
+    def generator(self, fake: Logits) -> Logits:
+        """Return the generator's cost."""
+
+    @abstractmethod
+    def critic(self, real: Logits, fake: Logits) -> Logits:
+        """Return the critic's cost."""
+
+    def meant(self, heads: Sequence[Logits]) -> list[Logits]:
+        """Return what those heads say that the loss is for; raise ``RecipeError`` when there is none."""
+        found = [each for each in heads if (each.ndim == 3) == self.classes]
+        if not found:
+            wanted = "kinds: [classes]" if self.classes else "kinds: [global]"
+            raise RecipeError(
+                f"the loss {type(self).__name__} is for heads that the critic lacks; accepted is a critic with heads "
+                f"of its kind. Give its 'heads' {wanted}, or several kinds."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Softplus(GanLoss):
+    """Non-saturating: ``log(1 + e^-l)``; with the optimal logit the softened reverse KL.  Source: arXiv 1406.2661."""
+
+    ratios = True
+
+    def generator(self, fake: Logits) -> Logits:
+        """Return ``softplus(-fake)``."""
+        return softplus(-fake)
+
+    def critic(self, real: Logits, fake: Logits) -> Logits:
+        """Return ``softplus(fake) + softplus(-real)``."""
+        return softplus(fake) + softplus(-real)
+
+
+@dataclass(frozen=True)
+class Logistic(GanLoss):
+    """The critic of ``Softplus``, and the generator's cost under which a divergence falls: ``f - r f'`` at ``r = e^l``.
+
+    With the optimal logit its gradient is that of the divergence: the ``SoftenedReverseKL`` is the non-saturating cost
+    and ``Softplus`` itself, ``JensenShannon`` the saturating one, ``-softplus(l)``.
+    Source: arXiv 1406.2661, eq. 1 (Jensen-Shannon); others: f-distill, arXiv 2502.15681, theorem 1, through the logit.
+    """
+
+    ratios = True
+    divergence: Divergence = field(default_factory=JensenShannon)
+
+    def generator(self, fake: Logits) -> Logits:
+        """Return the divergence's cost of the logit."""
+        return self.divergence.cost(fake)
+
+    def critic(self, real: Logits, fake: Logits) -> Logits:
+        """Return ``softplus(fake) + softplus(-real)``."""
+        return softplus(fake) + softplus(-real)
+
+
+@dataclass(frozen=True)
+class Hinge(GanLoss):
+    """``-l`` against ``max(0, 1 + fake) + max(0, 1 - real)``.  Source: arXiv 1705.02894."""
+
+    def generator(self, fake: Logits) -> Logits:
+        """Return ``-fake``."""
+        return -fake
+
+    def critic(self, real: Logits, fake: Logits) -> Logits:
+        """Return the two hinges."""
+        return (1 + fake).clamp_min(0) + (1 - real).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class LeastSquares(GanLoss):
+    """``(1 - fake)^2`` against ``(1 - real)^2 + fake^2``.  Source: LSGAN, arXiv 1611.04076, eq. 9."""
+
+    def generator(self, fake: Logits) -> Logits:
+        """Return the squared distance to 1."""
+        return (1 - fake).square()
+
+    def critic(self, real: Logits, fake: Logits) -> Logits:
+        """Return the squared distances to 1 and to 0."""
+        return (1 - real).square() + fake.square()
+
+
+@dataclass(frozen=True)
+class Clamped(GanLoss):
+    """``Softplus`` of logits held at ``limit``: who is right by so much already has no gradient.
+
+    Source: UFOGen, arXiv 2311.09257, in the author's re-implementation (0.5).
+    """
+
+    ratios = True
+    limit: float = 0.5
+
+    def generator(self, fake: Logits) -> Logits:
+        """Return ``softplus(-min(fake, limit))``."""
+        return softplus(-fake.clamp_max(self.limit))
+
+    def critic(self, real: Logits, fake: Logits) -> Logits:
+        """Return ``softplus(max(fake, -limit)) + softplus(-min(real, limit))``."""
+        return softplus(fake.clamp_min(-self.limit)) + softplus(-real.clamp_max(self.limit))
+
+
+@dataclass(frozen=True)
+class Classes(GanLoss):
+    """``log C(generated, c) - log C(data, c)`` against cross-entropy over 2K classes: data or generated, of a class.
+
+    With the best classifier the generator's cost is ``log q(x, c) / p(x, c)``: the reverse KL of the joint law, which
+    needs no other critic beside it.  Source: ADC-GAN, arXiv 2107.10060, section 4.
+    """
+
+    classes = True
+
+    def generator(self, fake: Logits) -> Logits:
+        """Return how much more "generated" of its class an item is than "data" of its class."""
+        return fake[..., 1] - fake[..., 0]
+
+    def critic(self, real: Logits, fake: Logits) -> Logits:
+        """Return the two cross-entropies."""
+        return -real[..., 0] - fake[..., 1]

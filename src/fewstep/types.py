@@ -19,5 +19,5 @@ __all__ = ["Cond", "Cost", "Logits", "T", "X"]
 X: TypeAlias = Float[Tensor, "batch *dims"]
 T: TypeAlias = Float64[Tensor, " batch"]
 Cost: TypeAlias = Float[Tensor, " batch"]
-Logits: TypeAlias = Float[Tensor, "batch *places"]
+Logits: TypeAlias = Float[Tensor, "batch *_places"]
 Cond: TypeAlias = Tensor | None

@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from fewstep.errors import RecipeError
@@ -12,6 +14,9 @@ from fewstep.terms.divergences import Divergence, JensenShannon
 from fewstep.types import Logits
 
 __all__ = ["Clamped", "Classes", "GanLoss", "Hinge", "LeastSquares", "Logistic", "Softplus"]
+
+Costs: TypeAlias = Float[Tensor, "batch *each"]
+"""The cost of each place, (batch, places)."""
 
 
 class GanLoss(ABC):
@@ -24,11 +29,11 @@ class GanLoss(ABC):
     """Whether it is one for the heads that know classes, or for all others."""
 
     @abstractmethod
-    def generator(self, fake: Logits) -> Logits:
+    def generator(self, fake: Logits) -> Costs:
         """Return the generator's cost."""
 
     @abstractmethod
-    def critic(self, real: Logits, fake: Logits) -> Logits:
+    def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return the critic's cost."""
 
     def meant(self, heads: Sequence[Logits]) -> list[Logits]:
@@ -49,11 +54,11 @@ class Softplus(GanLoss):
 
     ratios = True
 
-    def generator(self, fake: Logits) -> Logits:
+    def generator(self, fake: Logits) -> Costs:
         """Return ``softplus(-fake)``."""
         return softplus(-fake)
 
-    def critic(self, real: Logits, fake: Logits) -> Logits:
+    def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return ``softplus(fake) + softplus(-real)``."""
         return softplus(fake) + softplus(-real)
 
@@ -70,11 +75,11 @@ class Logistic(GanLoss):
     ratios = True
     divergence: Divergence = field(default_factory=JensenShannon)
 
-    def generator(self, fake: Logits) -> Logits:
+    def generator(self, fake: Logits) -> Costs:
         """Return the divergence's cost of the logit."""
         return self.divergence.cost(fake)
 
-    def critic(self, real: Logits, fake: Logits) -> Logits:
+    def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return ``softplus(fake) + softplus(-real)``."""
         return softplus(fake) + softplus(-real)
 
@@ -83,11 +88,11 @@ class Logistic(GanLoss):
 class Hinge(GanLoss):
     """``-l`` against ``max(0, 1 + fake) + max(0, 1 - real)``.  Source: arXiv 1705.02894."""
 
-    def generator(self, fake: Logits) -> Logits:
+    def generator(self, fake: Logits) -> Costs:
         """Return ``-fake``."""
         return -fake
 
-    def critic(self, real: Logits, fake: Logits) -> Logits:
+    def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return the two hinges."""
         return (1 + fake).clamp_min(0) + (1 - real).clamp_min(0)
 
@@ -96,11 +101,11 @@ class Hinge(GanLoss):
 class LeastSquares(GanLoss):
     """``(1 - fake)^2`` against ``(1 - real)^2 + fake^2``.  Source: LSGAN, arXiv 1611.04076, eq. 9."""
 
-    def generator(self, fake: Logits) -> Logits:
+    def generator(self, fake: Logits) -> Costs:
         """Return the squared distance to 1."""
         return (1 - fake).square()
 
-    def critic(self, real: Logits, fake: Logits) -> Logits:
+    def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return the squared distances to 1 and to 0."""
         return (1 - real).square() + fake.square()
 
@@ -115,11 +120,11 @@ class Clamped(GanLoss):
     ratios = True
     limit: float = 0.5
 
-    def generator(self, fake: Logits) -> Logits:
+    def generator(self, fake: Logits) -> Costs:
         """Return ``softplus(-min(fake, limit))``."""
         return softplus(-fake.clamp_max(self.limit))
 
-    def critic(self, real: Logits, fake: Logits) -> Logits:
+    def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return ``softplus(max(fake, -limit)) + softplus(-min(real, limit))``."""
         return softplus(fake.clamp_min(-self.limit)) + softplus(-real.clamp_max(self.limit))
 
@@ -134,10 +139,10 @@ class Classes(GanLoss):
 
     classes = True
 
-    def generator(self, fake: Logits) -> Logits:
+    def generator(self, fake: Logits) -> Costs:
         """Return how much more "generated" of its class an item is than "data" of its class."""
         return fake[..., 1] - fake[..., 0]
 
-    def critic(self, real: Logits, fake: Logits) -> Logits:
+    def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return the two cross-entropies."""
         return -real[..., 0] - fake[..., 1]

@@ -1,7 +1,7 @@
 """What a run writes down: its plan, its log, its checkpoints and which weights were best."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,18 +40,20 @@ class Record:
 
     @classmethod
     def open(cls, root: Path, recipe: Recipe, name: str, data: Data, seed: int, teacher: Model | None) -> "Record":
-        """Begin or continue a run in ``root``; raise ``RecipeError`` when the folder holds another one."""
-        plan = {
+        """Begin or continue a run in ``root``; raise ``RecipeError`` when the folder holds another one.
+
+        A setting that did not exist when the run was begun is no difference where it has its default.
+        """
+        rest = {
             "recipe": name,
-            "settings": spell(recipe),
             "data": {"name": data.name, "fingerprint": data.fingerprint()},
             "seed": seed,
             "teacher": None if teacher is None else fingerprint(teacher),
         }
-        plan = json.loads(json.dumps(plan))
+        plan, chosen = (json.loads(json.dumps(rest | {"settings": spell(recipe, every)})) for every in (True, False))
         path = root / "plan.json"
         if holds_run(root):
-            _refuse_other(root, _read(path) if path.is_file() else {}, plan)
+            _refuse_other(root, _read(path) if path.is_file() else {}, plan, chosen)
         write_whole(path, (json.dumps(plan, indent=1) + "\n").encode())
         return cls(root, plan)
 
@@ -148,8 +150,8 @@ def _before(line: Mapping[str, Any], steps: int) -> bool:
     return bool(line["step"] <= steps if "look: score" in line else line["step"] < steps)
 
 
-def _refuse_other(root: Path, there: Any, wanted: Any) -> None:
-    changed = list(_differences(there, wanted, ""))
+def _refuse_other(root: Path, there: Any, wanted: Any, chosen: Any) -> None:
+    changed = list(_differences(there, wanted, chosen, ""))
     if changed:
         raise RecipeError(
             f"{root} holds another run: {'; '.join(changed[:4])}. Give another --out, remove the folder, or ask for "
@@ -157,9 +159,14 @@ def _refuse_other(root: Path, there: Any, wanted: Any) -> None:
         )
 
 
-def _differences(there: Any, wanted: Any, path: str) -> list[str]:
-    """Say which values differ, by their paths."""
+def _differences(there: Any, wanted: Any, chosen: Any, path: str) -> Iterator[str]:
+    """Say which values differ, by their paths; what is only wanted must be among those that were chosen."""
+    if isinstance(there, list) and isinstance(wanted, list) and len(there) == len(wanted):
+        there, wanted, chosen = (dict(enumerate(each)) for each in (there, wanted, chosen or []))
     if isinstance(there, dict) and isinstance(wanted, dict):
-        keys = sorted({*there, *wanted})
-        return [line for key in keys for line in _differences(there.get(key), wanted.get(key), f"{path}.{key}")]
-    return [] if there == wanted else [f"{path.lstrip('.')} is {there!r} there and {wanted!r} here"]
+        known = chosen if isinstance(chosen, dict) else {}
+        for key in sorted({*there, *wanted}, key=str):
+            if key in there or key in known:
+                yield from _differences(there.get(key), wanted.get(key), known.get(key), f"{path}.{key}")
+    elif there != wanted:
+        yield f"{path.lstrip('.')} is {there!r} there and {wanted!r} here"

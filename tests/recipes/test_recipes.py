@@ -167,6 +167,7 @@ def test_unknown_recipes_are_refused_with_the_nearest():
 def test_what_is_spelled_builds_the_same_piece(piece):
     base = next(kind for kind in type(piece).__mro__[1:] if kind is not object)
     assert Builder(Document("test", {})).build(base, spell(piece), "piece") == piece
+    assert Builder(Document("test", {})).build(base, spell(piece, defaults=False), "piece") == piece
 
 
 def test_choices_are_the_public_names_of_a_module():

@@ -168,6 +168,20 @@ def test_fake_score_is_at_rest_at_the_denoiser_of_the_states(b: float, time: flo
     assert there > 1e-3
 
 
+@pytest.mark.parametrize("end", [1.0, 2.499])
+def test_states_are_learned_by_the_error_of_their_fresh_noise(end: float):
+    """``(sigma / alpha)^2 mean (z - r eps)^2``: as bounded as ever where t is just above the stop, and r is small."""
+    schedule = Trajectory(Explicit((2.5, end)), 2)
+    one, two = (small_turn(schedule, "fake_score", (0,)) for _ in range(2))
+    noised = one.noised("samples", LogNormal(), "denoise", capped=True)
+    eps = EDM().eps(noised.x, one.denoiser()(noised.x, noised.t), noised.t)
+    share = (1 - (end / noised.t) ** 2).sqrt()[:, None]
+    assert torch.allclose(noised.fresh.share[:, None], share, rtol=1e-6)
+    expected = noised.t**2 * (noised.fresh.z - share * eps).square().mean(1)
+    cost = Denoise(on="samples", times=LogNormal(), weight=One(), capped=True)(two)
+    assert torch.allclose(cost, expected, rtol=1e-5)
+
+
 def test_importance_rests_elsewhere():
     """With the estimates as its aim, a fake score of states that are right is not the teacher."""
     assert abs(resting(True, 1.5, RIGHT)[0]) > 1e-2

@@ -1,6 +1,6 @@
 """Which divergence covers 25 modes: one-step students of an exact teacher, trained by distribution matching.
 
-    python benchmarks/modes.py [--steps 2400] [--seeds 1] [--divergences ReverseKL ForwardKL ...] [--threads 1]
+    python benchmarks/modes.py [--steps 3000] [--seeds 1] [--divergences ReverseKL ForwardKL ...] [--threads 1]
 
 The data are 25 heaps on a grid; the teacher's denoiser is exact.  Student and fake score begin as one small network
 that has learned to denoise the data; the density ratio is that of a critic on the fake score's features (f-distill,
@@ -32,7 +32,7 @@ from fewstep.training import Adam, Ema, OneStep
 
 SIDE, APART, STD = 5, 2.0, 0.2
 START, BATCH, SAMPLES = 10.0, 256, 10_000
-TIMES = LogNormal(-0.5, 1.2)
+TIMES = LogNormal(-1.0, 1.2)
 DIVERGENCES = ("ReverseKL", "JensenShannon", "ForwardKL", "SoftenedReverseKL", "SquaredHellinger", "Jeffreys")
 
 
@@ -63,7 +63,7 @@ def begun(world: Mixture, steps: int, seed: int) -> Denoiser:
     """Return a network that has learned to denoise the data."""
     torch.manual_seed(seed)
     rate = falling(2e-3)
-    learner = Learner(Denoiser(MLP(2, width=64), world.process), Denoise(times=LogNormal(0.0, 1.4)), Adam(rate))
+    learner = Learner(Denoiser(MLP(2, width=128), world.process), Denoise(times=LogNormal(0.0, 1.4)), Adam(rate))
     run(Training({"student": learner}, OneStep(START), steps=steps, seed=seed), world, seed)
     return Denoiser(learner.bare.requires_grad_(False).eval(), world.process)
 
@@ -78,7 +78,7 @@ def student(world: Mixture, view: Denoiser, divergence: terms.Divergence, steps:
     betas = (0.0, 0.99)
     learners = {
         "student": Learner(
-            Denoiser(own, world.process), matching, Adam(falling(2e-3), betas), 2, averages={"ema": Ema(0.99)}
+            Denoiser(own, world.process), matching, Adam(falling(1e-3), betas), averages={"ema": Ema(0.99)}
         ),
         "fake_score": Learner(
             Denoiser(headed, world.process),
@@ -119,14 +119,14 @@ def counted(world: Mixture, x: torch.Tensor) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2400, help="batches; the student learns on every second one")
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--divergences", nargs="+", default=DIVERGENCES, metavar="NAME")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     world = grid()
-    starts = [begun(world, given.steps // 2, seed) for seed in range(given.seeds)]
+    starts = [begun(world, given.steps // 4, seed) for seed in range(given.seeds)]
     print("| divergence | covered of 25 | even | least | strays | distance | seconds |")
     print("|---|---|---|---|---|---|---|")
     data = counted(world, world.sample(SAMPLES, torch.Generator().manual_seed(98)))

@@ -196,7 +196,7 @@ def test_midpoints_halve_the_cell_whose_other_end_is_the_segments(schedule, firs
     for update in range(3):
         now, cells = Progress(update, 3), first // 2**update
         t, r = Midpoints(schedule, rule).draw(EDM(), MIDDLES[::20], now)
-        s = Segments(schedule, rule).draw(EDM(), t, r, MIDDLES[::20], now)
+        s = Segments(schedule, rule).draw(t, r, MIDDLES[::20], now)
         fine = grid(schedule, 2 * cells)
         fine[-1] = 0
         place = 2 * (MIDDLES[::20] * cells).long()
@@ -210,7 +210,7 @@ def test_dyadic_steps_meet_in_their_middle():
     pairs = Dyadic(1.0, most=8)
     t, r = pairs.draw(EDM(), MIDDLES, Progress())
     size = 2 * (t - r)
-    s = Opposite().draw(EDM(), t, r, MIDDLES, Progress())
+    s = Opposite().draw(t, r, MIDDLES, Progress())
     assert torch.equal(t - r, r - s)
     assert size.unique(return_counts=True)[0].tolist() == [1 / 8, 1 / 4, 1 / 2, 1]
     assert size.unique(return_counts=True)[1].tolist() == [len(MIDDLES) / 4] * 4

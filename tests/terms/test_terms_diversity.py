@@ -72,13 +72,13 @@ def test_without_the_reward_it_is_the_distillation_of_guidance():
     ours, theirs = (recipe.learners["student"] for recipe in (rewarded, plain))
     active = [spec.objective.active(Progress(0, 10)) for spec in (ours, theirs)]
     assert active[0] == active[1]
-    assert list(active[0]) == ["Denoise"]
+    assert list(active[0]) == ["Imitate"]
     assert (ours.optimiser, ours.averages) == (theirs.optimiser, theirs.averages)
     for name in ("sampler", "steps", "batch", "keep", "looks", "judged", "process"):
         assert getattr(rewarded, name) == getattr(plain, name)
     assert rewarded.frozen["guided"] == plain.frozen["guided"]
     assert load_recipe("diversity-rewarded").learners["student"].objective.active(Progress(0, 10)).keys() == {
-        "Denoise", "Diversity",
+        "Imitate", "Diversity",
     }  # fmt: skip
 
 

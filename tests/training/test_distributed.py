@@ -48,7 +48,7 @@ def test_two_processes_with_adapters_on_one_base_equal_one(two: dict[str, Weight
     one = alone("lora")
     for name, value in one.items():
         torch.testing.assert_close(two["lora"][name], value, atol=2e-4, rtol=1e-3)
-    base = [name for name in one if "lora_" not in name and "head." not in name]
+    base = [name for name in one if "lora_" not in name and "heads." not in name]
     assert base
     assert all(torch.equal(one[name], two["lora"][name]) for name in base)
     moved = [name for name in one if "lora_B" in name and one[name].any()]

@@ -233,3 +233,13 @@ def test_data_fill_in_channels_and_classes():
 def test_network_that_cannot_be_built_is_an_error(spec, message: str):
     with pytest.raises(RecipeError, match=message):
         build_network(spec)
+
+
+@pytest.mark.parametrize("kind", [UNet, DiT], ids=["unet", "dit"])
+def test_image_networks_take_vectors_as_conditions(kind):
+    small = {"widths": (8,)} if kind is UNet else {"width": 32, "depth": 1}
+    net, c, (x, label, _) = awake(kind(condition=(6,), **small)), torch.eye(5, 6), inputs((3, 8, 8))
+    assert not torch.allclose(net(x, label, c), net(x, label, c.roll(1, 0)), atol=1e-3)
+    assert torch.equal(net(x, label, torch.zeros_like(c)), net(x, label, None))
+    with pytest.raises(RecipeError, match=r"\[3, 4\]; accepted are \[\] for labels or none, and \[features\]"):
+        kind(condition=(3, 4), **small)

@@ -61,7 +61,9 @@ def fewstep(
 @app.command()
 @answered
 def train(
-    data: Annotated[str, typer.Option(metavar="DATA", help="digits, notes, notes-wave, or a folder of images.")],
+    data: Annotated[
+        str, typer.Option(metavar="DATA", help="digits, shapes, notes, or another name or a folder of images.")
+    ],
     out: Out,
     recipe: RecipeOption = "edm",
     size: Size = None,
@@ -138,8 +140,10 @@ def sample(
     steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the first image; the next ones count up.")] = 0,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="Images; several become a grid.")] = 1,
-    label: Annotated[str | None, typer.Option(metavar="CLASS", help="Name or number; default: all in turn.")] = None,
-    negative: Annotated[str | None, typer.Option(metavar="CLASS", help="A class to stay away from.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Name, number or caption; default: all in turn.")
+    ] = None,
+    negative: Annotated[str | None, typer.Option(metavar="CLASS", help="Likewise, to stay away from.")] = None,
     scale: Annotated[int | None, typer.Option(min=1, metavar="N", help="Enlarge pixels so many times.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .png, or .wav for sounds; default: out.png, out.wav.")

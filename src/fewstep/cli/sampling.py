@@ -37,19 +37,27 @@ def sample(folder: Path, request: Request, out: Path | None, scale: int | None) 
     _ending(out, ".png", ".wav")
     model = accelerated(load_model(folder))
     if len(model.shape) == 3:
-        _picture(model, request, _ending(out or Path("out.png"), ".png"), scale)
+        data = data_for(model, folder) if model.condition else None
+        _picture(model, data, request, _ending(out or Path("out.png"), ".png"), scale)
     else:
         _sounds(model, data_for(model, folder), request, _ending(out or Path("out.wav"), ".wav"))
 
 
-def _picture(model: Model, request: Request, out: Path, scale: int | None) -> None:
-    labels = _labels(model, request)
-    images, seconds = _timed(model, request, labels, request.negative)
+def _picture(model: Model, data: Data | None, request: Request, out: Path, scale: int | None) -> None:
+    """Draw images; ``data`` says what conditions mean that are no classes."""
+    if data is None:
+        labels = _labels(model, request)
+        names = list(dict.fromkeys(model.classes[label] for label in labels or []))
+        said = {"classes": ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")}
+        images, seconds = _timed(model, request, labels, request.negative)
+    else:
+        c = _conditions(model, data, request)
+        said = _asked(data, c)
+        images, seconds = _timed(model, request, c, _negative(model, data, request))
     enlarged = scale or max(1, ceil(TILE / max(images.shape[2:], default=1)))
     grid(images, out, ceil(sqrt(request.count)), enlarged)
-    names = list(dict.fromkeys(model.classes[label] for label in labels or []))
-    words = _words(model, request, "image") | {"classes": ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")}
-    say(_said(words, seconds) | {"picture": f"{out}, pixels enlarged {enlarged} times"})
+    words = _said(_words(model, request, "image") | said, seconds)
+    say(words | {"picture": f"{out}, pixels enlarged {enlarged} times"})
 
 
 def _sounds(model: Model, data: Data, request: Request, out: Path) -> None:
@@ -61,9 +69,14 @@ def _sounds(model: Model, data: Data, request: Request, out: Path) -> None:
     c = _conditions(model, data, request)
     items, seconds = _timed(model, request, c, _negative(model, data, request))
     write_wav(data.ear.sound(items.clamp(-1, 1)), out, data.ear.rate)
-    asked = [] if c is None else data.ear.words(c)
-    words = _words(model, request, "sound") | {"asked for": "; ".join(asked[:4]) + ("; ..." if len(asked) > 4 else "")}
+    words = _words(model, request, "sound") | _asked(data, c)
     say(_said(words, seconds) | {"sound": f"{out}, {request.count} in a row"})
+
+
+def _asked(data: Data, c: Tensor | None) -> dict[str, str]:
+    """Say what the first conditions ask for."""
+    asked = [] if c is None or data.checker is None else data.checker.words(c)
+    return {"asked for": "; ".join(asked[:4]) + ("; ..." if len(asked) > 4 else "")}
 
 
 def _timed(
@@ -98,29 +111,36 @@ def _labels(model: Model, request: Request) -> list[int] | None:
 
 
 def _conditions(model: Model, data: Data, request: Request) -> Tensor | None:
-    """Return the condition of the item asked for, else those of the items that the seeds count, all over again."""
+    """Return the condition asked for, else those of the items that the seeds count, all over again."""
     if not model.conditional:
         return None
-    items = [(request.seed + i) % len(data) for i in range(request.count)]
     if request.label is not None:
-        items = [_item(data, request.label, "--label")] * request.count
-    return data.batch(items).c
+        return _repeated(_condition(data, request.label, "--label"), request)
+    return data.batch([(request.seed + i) % len(data) for i in range(request.count)]).c
 
 
 def _negative(model: Model, data: Data, request: Request) -> str | Tensor | None:
-    """Return the negative condition: that of an item of the data, or what the model is to refuse."""
+    """Return the negative condition: one of the data, or what the model is to refuse."""
     if request.negative is None or not model.condition:
         return request.negative
-    return data.batch([_item(data, request.negative, "--negative")] * request.count).c
+    return _repeated(_condition(data, request.negative, "--negative"), request)
 
 
-def _item(data: Data, text: str, option: str) -> int:
-    if not text.isdecimal() or int(text) >= len(data):
+def _repeated(c: Tensor | None, request: Request) -> Tensor | None:
+    return None if c is None else c.expand(request.count, *c.shape[1:])
+
+
+def _condition(data: Data, text: str, option: str) -> Tensor | None:
+    """Return the condition of the item with this number, or the one that is asked for in words."""
+    if text.isdecimal() and int(text) < len(data):
+        return data.batch([int(text)]).c
+    asked = None if data.checker is None else data.checker.asked([text])
+    if asked is None:
         raise DataError(
             f"{option} is {text!r}, but this model has no classes: what it makes follows the condition of "
             f"an item of {data.name}. Give the number of one, 0 to {len(data) - 1}, or leave {option} out."
         )
-    return int(text)
+    return asked
 
 
 def _words(model: Model, request: Request, item: str) -> dict[str, str]:

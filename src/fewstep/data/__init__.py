@@ -2,6 +2,7 @@
 
 from fewstep.batch import Batch
 from fewstep.data.base import Data
+from fewstep.data.checker import Checker
 from fewstep.data.digits import Digits
 from fewstep.data.ear import Ear
 from fewstep.data.folder import ImageFolder
@@ -11,10 +12,12 @@ from fewstep.data.notes import Notes, NotesWave
 from fewstep.data.open import NAMED, open_data
 from fewstep.data.oversampled import Oversampled
 from fewstep.data.pairs import PairsPlan, PairStore, write_pairs
+from fewstep.data.shapes import Shapes
 
 __all__ = [
     "NAMED",
     "Batch",
+    "Checker",
     "Data",
     "Digits",
     "Ear",
@@ -25,6 +28,7 @@ __all__ = [
     "Oversampled",
     "PairStore",
     "PairsPlan",
+    "Shapes",
     "batches",
     "open_data",
     "write_pairs",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from fewstep.batch import Batch
+from fewstep.data.checker import Checker
 from fewstep.data.ear import Ear
 
 __all__ = ["Data", "digest"]
@@ -41,8 +42,13 @@ class Data(ABC):
 
     @property
     def ear(self) -> Ear | None:
-        """What hears the items, when they are sounds: it then checks what was generated."""
+        """What plays and checks the items when they are sounds."""
         return None
+
+    @property
+    def checker(self) -> Checker | None:
+        """What says whether a generated item is what was asked for, where that can be told without a network."""
+        return self.ear
 
     @property
     def lazy(self) -> bool:

@@ -7,25 +7,30 @@ from fewstep.data.digits import Digits
 from fewstep.data.folder import ImageFolder
 from fewstep.data.moving import MovingDigits
 from fewstep.data.notes import Notes, NotesWave
+from fewstep.data.shapes import DIFFICULTIES, Shapes
 from fewstep.errors import DataError, nearest
 
 __all__ = ["NAMED", "open_data"]
 
-NAMED = (Digits.name, MovingDigits.name, Notes.name, NotesWave.name)
+SHAPES = {"shapes": None} | {f"shapes-{each.name}": each for each in DIFFICULTIES}
+NAMED = (Digits.name, MovingDigits.name, Notes.name, NotesWave.name, *SHAPES)
 """Data that are opened by a name instead of a path."""
 
 
 def open_data(name_or_path: str, size: int | None = None, channels: int | None = None) -> Data:
     """Open the data called ``name_or_path``: one of ``NAMED``, or else a folder of images.
 
-    ``size`` is the side of the square images (default: 8 for digits, the most common short side for a folder),
-    ``channels`` 1 for grey or 3 for colour (default: 1 for digits, 3 for a folder), or the frames of moving digits.
+    ``size`` is the side of the square images (default: 8 for digits, 16 for shapes or the least that their
+    difficulty needs, the most common short side for a folder), ``channels`` 1 for grey or 3 for colour (default: 1 for
+    digits, 3 for shapes and a folder), or the frames of moving digits.
     Raises ``DataError`` when there is no such thing, or it does not come in that form.
     """
     if name_or_path == Digits.name:
         return _digits(size, channels)
     if name_or_path == MovingDigits.name:
         return _moving(size, channels)
+    if name_or_path in SHAPES:
+        return _shapes(name_or_path, size, channels)
     if name_or_path in NAMED:
         return _notes(name_or_path, size, channels)
     if Path(name_or_path).exists():
@@ -57,6 +62,19 @@ def _moving(size: int | None, channels: int | None) -> MovingDigits:
             f"and {frames}), or give a folder of images, which are resized."
         )
     return MovingDigits()
+
+
+def _shapes(name: str, size: int | None, channels: int | None) -> Shapes:
+    """Return shapes; a name without a difficulty leaves it to the size."""
+    if channels not in (None, 3):
+        raise DataError(
+            f"The data {name!r} were asked for with {channels} channel(s), but shapes are told apart by colour. Leave "
+            "channels out, or give 3."
+        )
+    difficulty = SHAPES[name]
+    if difficulty is None:
+        return Shapes() if size is None else Shapes(size)
+    return Shapes(difficulty.smallest if size is None else size, difficulty.name)
 
 
 def _notes(name: str, size: int | None, channels: int | None) -> Data:

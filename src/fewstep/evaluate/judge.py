@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fewstep.data.ear import Ear
+from fewstep.data.checker import Checker
 from fewstep.errors import DataError
 from fewstep.evaluate.distances import frechet, kernel
 from fewstep.evaluate.diversity import spread, vendi
@@ -24,7 +24,8 @@ SUBSETS = 20  # for the kernel distance: a fifth of the usual 100, each image of
 class Judge:
     """Measures images against real data, all as features of one network; build it with ``Judge.of``.
 
-    Sounds come with an ``ear``: the network gets what the ear sees of them, and accuracy and loudness are heard by it.
+    Data that can check their items come with a ``checker``: the network gets what it sees of them, and accuracy, and of
+    sounds the loudness, are what it says.
     Images are clamped to [-1, 1] first, real and generated alike, and are not resized. Features are float64 on the CPU.
     """
 
@@ -33,7 +34,7 @@ class Judge:
     features: Tensor
     labels: Tensor | None
     accuracy: float | None
-    ear: Ear | None = None
+    checker: Checker | None = None
     loudness_error: float | None = None
 
     @classmethod
@@ -43,7 +44,7 @@ class Judge:
         labels: Tensor | None,
         features_net: nn.Module,
         classifier: nn.Module | None = None,
-        ear: Ear | None = None,
+        checker: Checker | None = None,
     ) -> "Judge":
         """Remember the real images. ``features_net`` maps images to (n, d) features, ``classifier`` to class logits.
 
@@ -56,8 +57,9 @@ class Judge:
         if classifier is not None:
             classifier.eval()
         images = clamped(images)
-        accuracy, error = _right(classifier, ear, images, labels)
-        return cls(features_net, classifier, extract(features_net, _seen(ear, images)), labels, accuracy, ear, error)
+        accuracy, error = _right(classifier, checker, images, labels)
+        features = extract(features_net, _seen(checker, images))
+        return cls(features_net, classifier, features, labels, accuracy, checker, error)
 
     def without(self, classes: Sequence[int]) -> "Judge":
         """Return the same judge without the real items of these labels, of which it will not ask any either."""
@@ -82,7 +84,7 @@ class Judge:
             kernel=kernel(even, odd, subsets=SUBSETS),
             precision=precision,
             recall=recall,
-            diversity=spread(self.features, _kinds(self.ear, self.labels)),
+            diversity=spread(self.features, _kinds(self.checker, self.labels)),
             accuracy=self.accuracy,
             seconds_per_image=None,
             samples=len(odd),
@@ -96,7 +98,7 @@ class Judge:
 
     def described(self, images: Tensor) -> Tensor:
         """The features of images, (n, d)."""
-        return extract(self.net, _seen(self.ear, clamped(images)))
+        return extract(self.net, _seen(self.checker, clamped(images)))
 
     def judge(
         self,
@@ -114,7 +116,7 @@ class Judge:
         """
         images = clamped(images)
         fake = self.described(images)
-        accuracy, error = _right(self.classifier, self.ear, images, labels)
+        accuracy, error = _right(self.classifier, self.checker, images, labels)
         precision, recall = precision_recall(self.features, fake)
         return Row(
             model=model,
@@ -124,7 +126,7 @@ class Judge:
             kernel=kernel(self.features, fake, subsets=SUBSETS),
             precision=precision,
             recall=recall,
-            diversity=spread(fake, _kinds(self.ear, labels)),
+            diversity=spread(fake, _kinds(self.checker, labels)),
             accuracy=accuracy,
             seconds_per_image=seconds_per_image,
             samples=len(fake),
@@ -133,27 +135,28 @@ class Judge:
         )
 
 
-def _seen(ear: Ear | None, images: Tensor) -> Tensor:
-    return images if ear is None else ear.seen(images)
+def _seen(checker: Checker | None, images: Tensor) -> Tensor:
+    return images if checker is None else checker.seen(images)
 
 
-def _kinds(ear: Ear | None, labels: Tensor | None) -> Tensor | None:
-    """What counts as one condition for diversity: of sounds the kind, since no two are asked for in the same way."""
-    return labels if ear is None or labels is None else ear.kind(labels)
+def _kinds(checker: Checker | None, labels: Tensor | None) -> Tensor | None:
+    """What counts as one condition for diversity: where conditions are no classes, their kind."""
+    return labels if checker is None or labels is None else checker.kind(labels)
 
 
 def _right(
-    classifier: nn.Module | None, ear: Ear | None, images: Tensor, labels: Tensor | None
+    classifier: nn.Module | None, checker: Checker | None, images: Tensor, labels: Tensor | None
 ) -> tuple[float | None, float | None]:
-    """Share of items that are what was asked for, and of sounds the mean loudness error; an ear needs no classifier."""
-    if ear is None or labels is None:
+    """Share of items that are what was asked for, and of sounds the mean loudness error; a checker needs no network."""
+    if checker is None or labels is None:
         return _accuracy(classifier, images, labels), None
-    asked = ear.kind(labels) >= 0
+    asked = checker.kind(labels) >= 0
     if not asked.any():
         return None, None
     named, wanted = images[asked.to(images.device)].cpu(), labels[asked].cpu()
-    accuracy = float(ear.right(named, wanted).to(torch.float64).mean())
-    return accuracy, float(ear.loudness_error(named, wanted).to(torch.float64).mean())
+    accuracy = float(checker.right(named, wanted).to(torch.float64).mean())
+    error = checker.loudness_error(named, wanted)
+    return accuracy, None if error is None else float(error.to(torch.float64).mean())
 
 
 def _accuracy(classifier: nn.Module | None, images: Tensor, labels: Tensor | None) -> float | None:

@@ -125,7 +125,8 @@ COLUMNS = (
         ".3f",
         _higher,
         "Share of images that a classifier recognises as the class asked for; of sounds, share with the pitch asked "
-        "for, heard without a network. Higher is better.",
+        "for, heard without a network; of shapes, share in which all that the caption says is right, seen without a "
+        "network. Higher is better.",
         brief=True,
     ),
     Column(

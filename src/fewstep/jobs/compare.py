@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from fewstep.data import Data
 from fewstep.errors import DataError
 from fewstep.evaluate import (
@@ -108,7 +110,7 @@ def _write(out: Path, rows: list[Row], models: Mapping[str, Model], data: Data, 
     quality_curve(rows, out / "curve.png")
     sounds = None if data.ear is None else listening(rows, models, data, data.ear)
     if sounds is None:
-        strip(list(_strips(rows, models)), out / "strip.png")
+        strip(list(_strips(rows, models, data)), out / "strip.png")
     settings = {"data": data.name, "hardware": hardware()} | {name: str(folder) for name, folder in named.items()}
     command = f"fewstep compare {' '.join(map(str, named.values()))} --out {out}"
     curve = (out / "curve.png").read_bytes()
@@ -117,12 +119,15 @@ def _write(out: Path, rows: list[Row], models: Mapping[str, Model], data: Data, 
     write_report(out / "report.html", report)
 
 
-def _strips(rows: list[Row], models: Mapping[str, Model]) -> Iterator[Strip]:
+def _strips(rows: list[Row], models: Mapping[str, Model], data: Data) -> Iterator[Strip]:
     """One row of pictures per measured row, all of the same seeds and labels."""
     for row in rows:
         if row.model in models:
             model = models[row.model]
-            labels = [i % len(model.classes) for i in range(SHOWN)] if model.classes else None
+            labels: list[int] | Tensor | None = (
+                [i % len(model.classes) for i in range(SHOWN)] if model.classes else None
+            )
+            labels = data.batch([i % len(data) for i in range(SHOWN)]).c if model.condition else labels
             about = f"{1000 * (row.seconds_per_image or 0):.2f} ms an image\nFréchet distance {row.frechet or 0:.3g}"
             title = f"{row.model}, {row.steps} step{'s' if row.steps != 1 else ''}"
             yield Strip(title, about, model.sample(range(SHOWN), labels, row.steps))

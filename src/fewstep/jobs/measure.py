@@ -24,16 +24,17 @@ MOST = 10_000  # images held for judging; more change the third digit only and c
 def judge_for(data: Data, features: nn.Module | None = None, cache: Path = CACHE) -> Judge:
     """Return a judge of items like ``data`` (at most 10,000 of them, evenly spread).
 
-    ``features`` maps images, or what the data's own ear sees of sounds, to (n, d); without it a small classifier is
+    ``features`` maps images, or what the data's own checker sees of items, to (n, d); without it a small classifier is
     trained once from a fixed seed and kept in ``cache``.
     """
     batch = data.batch(_spread(len(data), min(len(data), MOST)))
     seen, kinds, classes = batch.x0, batch.c, len(data.classes)
-    if data.ear is not None and batch.c is not None:
-        seen, kinds, classes = data.ear.seen(batch.x0), data.ear.kind(batch.c), data.ear.kinds
+    checker = data.checker
+    if checker is not None and batch.c is not None:
+        seen, kinds, classes = checker.seen(batch.x0), checker.kind(batch.c), checker.kinds
     classifier = cached_classifier(seen, kinds, classes, cache)
     named = classifier if data.classes else None
-    return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named, data.ear)
+    return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named, checker)
 
 
 def measure(

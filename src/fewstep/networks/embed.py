@@ -1,6 +1,7 @@
 """What a network knows besides x: times and conditions as vectors."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn.functional import silu
 
 from fewstep.errors import RecipeError
 
-__all__ = ["ConditionEmbedding", "Context", "TimeEmbedding"]
+__all__ = ["ConditionEmbedding", "Context", "TimeEmbedding", "features_of"]
 
 
 class TimeEmbedding(nn.Module):
@@ -83,3 +84,13 @@ class Context(nn.Module):
                 raise RecipeError("a guidance scale was given to a network that takes none; build it with scale: true.")
             embedding = embedding + self.scale(scale.to(embedding.dtype))
         return silu(embedding + self.condition(c, embedding))
+
+
+def features_of(condition: Sequence[int], network: str) -> int:
+    """Return the features of conditions of this shape, 0 for labels and none; raise ``RecipeError`` for others."""
+    if len(condition) > 1:
+        raise RecipeError(
+            f"the condition of {network} has the shape {list(condition)}; accepted are [] for labels or none, and "
+            "[features] for vectors."
+        )
+    return condition[0] if condition else 0

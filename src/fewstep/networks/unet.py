@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, scaled_dot_product_attention
 
 from fewstep.errors import RecipeError
-from fewstep.networks.embed import Context
+from fewstep.networks.embed import Context, features_of
 
 __all__ = ["UNet"]
 
@@ -96,8 +96,9 @@ class UNet(nn.Module):
     ``widths`` are the channels of each level, ``depth`` the blocks per level on the way down and up.
     With ``second_time`` the label of the end of a jump is a further input, with ``scale`` a guidance scale; their
     embeddings start at zero so that a teacher's weights keep their meaning.
-    Raises ``RecipeError`` for widths that 8 does not divide, for images that its levels do not divide, and for clips
-    that are not whole frames.
+    ``condition`` is the shape of one condition that is no label: (features,).
+    Raises ``RecipeError`` for widths that 8 does not divide, for images that its levels do not divide, for clips that
+    are not whole frames, and for conditions that are no vectors.
     """
 
     def __init__(
@@ -110,12 +111,13 @@ class UNet(nn.Module):
         second_time: bool = False,
         scale: bool = False,
         motion: bool = False,
+        condition: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if not widths or any(width % 8 for width in widths):
             raise RecipeError(f"the widths of a U-Net are {list(widths)}; accepted are multiples of 8, one a level.")
         embedding = 4 * widths[0]
-        self.context = Context(embedding, classes, second_time=second_time, scale=scale)
+        self.context = Context(embedding, classes, features_of(condition, "a U-Net"), second_time, scale)
         self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         last, skips = widths[0], [widths[0]]

@@ -28,7 +28,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 def test_a_model_of_shapes_is_trained_and_asked_by_caption(fewstep, trained_on_shapes, tmp_path, check_refusal):
     answer, out = trained_on_shapes
     assert answer.code == 0, answer.err
-    assert "64 items of 3x16x16, conditions of 76" in answer.out
+    assert "64 items of 3x16x16, conditions of 74" in answer.out
     model = load_model(out)
     assert model.condition == Shapes().condition
     c = Shapes().checker.asked([CAPTION])

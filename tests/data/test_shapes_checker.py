@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from fewstep.data import Shapes
-from fewstep.data.shapes import Difficulty, Meaning, Thing, altered, parse, shows, verdict
+from fewstep.data.shapes import Difficulty, Found, Meaning, Seen, Thing, altered, parse, shows, verdict
 from fewstep.data.shapes.compose import Scene, compose
 from fewstep.data.shapes.render import render
 
@@ -99,6 +99,13 @@ def test_a_picture_without_objects_shows_none():
         ("count", "tone"),
     ]
     assert [each.tone for each in checker.look(grey[[0, 5]])] == ["dark", "light"]
+
+
+def test_a_missing_object_is_the_only_mistake():
+    asked = parse("a blue circle, a red circle and a yellow triangle")
+    left, right = (Found(thing, 0.3, 0.5, 0.1) for thing in asked.things[1:])
+    assert verdict(asked, Seen((left, right), "")).wrong == ("count",)
+    assert verdict(asked, Seen((left,), "")).wrong == ("count",)
 
 
 def test_what_is_like_no_shape_has_none(drawn):

@@ -211,6 +211,8 @@ def test_dotted_path_leads_to_any_module():
 
 def test_data_fill_in_channels_and_classes():
     assert complete({"unet": {"depth": 2}}, (1, 8, 8), 10) == {"unet": {"channels": 1, "classes": 10, "depth": 2}}
+    vectors = {"unet": {"channels": 3, "classes": 0, "condition": [74]}}
+    assert complete({"unet": {}}, (3, 8, 8), 0, (74,)) == vectors
     assert complete({"mlp": None}, (2,), 0) == {"mlp": {"features": 2, "classes": 0}}
     assert complete({"unet": {"channels": 4}}, (1, 8, 8), 0)["unet"]["channels"] == 4
 

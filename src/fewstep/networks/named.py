@@ -20,12 +20,13 @@ def complete(
 ) -> dict[str, Any]:
     """Return ``{name: arguments}`` with what the data decide filled in.
 
-    That is channels or features, classes, and the shape of one condition: () for labels, (features,) for vectors; the
+    That is channels or features, classes, and the shape of one condition where it is no label, such as (features,); the
     same for the network inside (``body``).
     """
     name, given = _only(spec)
     known = inspect.signature(_find(name).__init__).parameters
-    from_data = {"channels": shape[0], "features": shape[0], "classes": classes, "condition": list(condition)}
+    from_data: dict[str, Any] = {"channels": shape[0], "features": shape[0], "classes": classes}
+    from_data |= {"condition": list(condition)} if condition else {}
     if isinstance(given.get("body"), Mapping):
         given["body"] = complete(given["body"], shape, classes, condition)
     return {name: {key: value for key, value in from_data.items() if key in known} | given}

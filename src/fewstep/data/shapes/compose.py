@@ -132,4 +132,6 @@ def _backdrop(random: Random, difficulty: Difficulty, tone: str) -> Backdrop:
     tint = [between(random, (-TINT, TINT)) for _ in range(3)]
     rise, height = between(random, (0.0, slope)), between(random, (0.0, waves))
     waving = (height, between(random, (-MOST_WAVES, MOST_WAVES)), between(random, (-MOST_WAVES, MOST_WAVES)))
-    return Backdrop(light, (tint[0], tint[1], tint[2]), (rise * cos(angle), rise * sin(angle)), (*waving, random.random()))
+    return Backdrop(
+        light, (tint[0], tint[1], tint[2]), (rise * cos(angle), rise * sin(angle)), (*waving, random.random())
+    )

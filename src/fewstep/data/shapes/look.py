@@ -50,7 +50,7 @@ def look(x: X, difficulty: Difficulty) -> list[Seen]:
     parts = split(x, difficulty)
     tones = _tones(parts)
     found: list[list[Found]] = [[] for _ in tones]
-    for chosen in torch.arange(len(parts.row)).split(AT_ONCE):
+    for chosen in torch.split(torch.arange(len(parts.row)), AT_ONCE):
         for row, one in zip(parts.row[chosen].tolist(), _found(parts, chosen, difficulty), strict=True):
             found[row].append(one)
     every = (tuple(sorted(each, key=lambda one: -one.radius)) for each in found)

@@ -47,7 +47,8 @@ def _star(u: Tensor, v: Tensor) -> Tensor:
     across, along = torch.hypot(u, v) * angle.sin().abs(), torch.hypot(u, v) * angle.cos()
     across_in, along_in = 0.55 * 0.587785, 0.55 * 0.809017  # sine and cosine of 36 degrees
     length = (across_in**2 + (1.1 - along_in) ** 2) ** 0.5
-    return ((1.1 - along_in) * across - across_in * (1.1 - along)) / length
+    distance: Tensor = ((1.1 - along_in) * across - across_in * (1.1 - along)) / length
+    return distance
 
 
 OUTLINES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -29,10 +29,12 @@ class Verdict:
 
 def verdict(meaning: Meaning, seen: Seen) -> Verdict:
     """Compare an image with what was asked for, the objects matched so that the least is wrong."""
-    asked, there = meaning.things, seen.found[:MOST]
-    ways = permutations(there, min(len(asked), len(there)))
-    wrong = set(min((_wrong(meaning, way) for way in ways), key=lambda each: len(each)))
-    if len(asked) != len(seen.found):
+    count, there = len(meaning.things), seen.found[:MOST]
+    missing = (None,) * (count - len(there))
+    mistakes = [_wrong(meaning, way) for way in permutations((*there, *missing), count)]
+    fewest: list[str] = min(mistakes, key=len)
+    wrong = set(fewest)
+    if count != len(seen.found):
         wrong |= {"count"}
     if meaning.tone not in ("", seen.tone):
         wrong |= {"tone"}
@@ -51,13 +53,15 @@ def shows(seen: Seen, thing: Thing) -> bool:
     return any(thing.allows(found.thing) for found in seen.found)
 
 
-def _wrong(meaning: Meaning, way: Sequence[Found]) -> list[str]:
-    """Return what is wrong when these objects, in this order, are those asked for; a part for each mistake."""
-    pairs = [(astuple(thing), astuple(found.thing)) for thing, found in zip(meaning.things, way, strict=False)]
+def _wrong(meaning: Meaning, way: Sequence[Found | None]) -> list[str]:
+    """Return what is wrong when these objects, in this order, are those asked for (None: it is missing); a part for
+    each mistake."""
+    found = [each for each in way if each is not None]
+    pairs = [(astuple(thing), astuple(each.thing)) for thing, each in zip(meaning.things, way, strict=True) if each]
     wrong = [
         part for pair in pairs for part, asked, is_ in zip(ATTRIBUTES, *pair, strict=True) if asked not in ("", is_)
     ]
-    if meaning.relation and len(way) == len(meaning.things) and not _related(meaning, way):
+    if meaning.relation and len(found) == len(way) and not _related(meaning, found):
         wrong.append("relation")
     return wrong
 

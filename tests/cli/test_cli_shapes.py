@@ -5,7 +5,7 @@ import torch
 
 from fewstep.cli import training
 from fewstep.data import Shapes
-from fewstep.evaluate import Judge, markdown
+from fewstep.evaluate import Judge, features, markdown
 from fewstep.jobs.measure import judge_for
 from fewstep.store import load_model
 
@@ -15,14 +15,16 @@ CAPTION = "a red circle left of a blue square"
 @pytest.fixture
 def trained_on_shapes(fewstep, small, tmp_path, monkeypatch):
     """The answer of a short training, and the folder of the model."""
+    monkeypatch.setattr(features, "STEPS", 5)  # of the network that judges: nothing here depends on how good it is
     monkeypatch.setattr(training, "open_data", lambda name, size, channels: Shapes(size, count=64))
     out = tmp_path / "run"
     return fewstep("train", "--data", "shapes", "--size", 16, "--out", out, *small), out
 
 
-@pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    return judge_for(Shapes(count=100), cache=tmp_path_factory.mktemp("cache"))
+@pytest.fixture
+def judge(tmp_path, monkeypatch) -> Judge:
+    monkeypatch.setattr(features, "STEPS", 5)
+    return judge_for(Shapes(count=100), cache=tmp_path)
 
 
 def test_a_model_of_shapes_is_trained_and_asked_by_caption(fewstep, trained_on_shapes, tmp_path, check_refusal):

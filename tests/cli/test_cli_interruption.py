@@ -12,7 +12,7 @@ import pytest
 import fewstep as package
 
 SRC = Path(package.__file__).parent.parent
-SETTINGS = ("steps=24", "looks=6", "batch=8", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+SETTINGS = ("steps=96", "looks=24", "batch=8", "judged=16", "learners.student.network.unet.widths=[8, 8]")
 
 
 def command(out: Path) -> list[str]:

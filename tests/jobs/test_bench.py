@@ -211,7 +211,7 @@ def test_lines_of_another_teacher_are_kept_and_named(run, fits, tmp_path):
 
 
 def test_unknown_recipe_names_the_nearest(run, fits):
-    with pytest.raises(RecipeError, match="no recipe 'dmd3' to bench; did you mean 'dmd2'"):
+    with pytest.raises(RecipeError, match="no recipe 'dmd3' to bench; did you mean 'dmd' or 'dmd2'"):
         run("cd", "dmd3")
     assert fits.made == []
 
@@ -235,7 +235,7 @@ def test_less_than_one_seed_is_refused(run, fits, seeds):
 def test_a_remark_on_no_recipe_is_refused_before_anything_runs(run, fits, tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "remarks.yaml").write_text("dmd3: is not there.\n")
-    with pytest.raises(DataError, match="remark on 'dmd3', which is no recipe; did you mean 'dmd2'"):
+    with pytest.raises(DataError, match="remark on 'dmd3', which is no recipe; did you mean 'dmd' or 'dmd2'"):
         run("cd")
     assert fits.made == []
 

@@ -99,13 +99,13 @@ def test_collapse_is_named_in_time(recipe, name, teacher, cache, student, tmp_pa
 
 def test_exploding_critic_is_named_in_time(teacher, cache, student, tmp_path, monkeypatch):
     """Its logits are suddenly huge, whatever it learns: the loss runs away, and the student's gradient with it."""
-    judge = Critic.__call__
+    heads = Critic.heads
 
     def ill(critic: Critic, x, t, c=None):
         sick = student and student[0].updates >= HEALTHY
-        return judge(critic, x, t, c) * (1e4 if sick else 1)
+        return [logits * (1e4 if sick else 1) for logits in heads(critic, x, t, c)]
 
-    monkeypatch.setattr(Critic, "__call__", ill)
+    monkeypatch.setattr(Critic, "heads", ill)
     said = diagnosis("dmd2", teacher, tmp_path, cache)
     assert re.search(r"the critic 'fake_score' is exploding: its logits are \d+", said)
     assert HEALTHY < student[0].updates <= HEALTHY + WITHIN

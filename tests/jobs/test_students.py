@@ -89,7 +89,7 @@ def test_pairs_of_the_origin_are_made_by_it(teacher: fs.Model, run):
     _, out = run
     kept = [path.name for path in (out / "pairs").iterdir()]
     options = fs.Options(out / "plain", settings=(*QUICK, *PAIRS), show=False, cache=out, pairs=out / "pairs")
-    fs.distill(teacher, fs.Digits(), options, "dmd2-no-gan")
+    fs.distill(teacher, fs.Digits(), options, "dmd")
     assert [path.name for path in (out / "pairs").iterdir()] == kept
 
 

@@ -107,7 +107,7 @@ def describe(recipe: Recipe) -> dict[str, str]:
 
 def check_parts(recipe: Recipe, name: str) -> None:
     """Raise ``RecipeError`` when a term asks for a network that nobody has, or the schedule lacks a number of steps."""
-    known = {*recipe.frozen, *recipe.learners}
+    known = recipe.networks
     for learner, spec in recipe.learners.items():
         for term in (term for _, term in spec.objective.items()):
             for wanted in sorted(set(term.networks()) - known):

@@ -147,6 +147,12 @@ class Recipe:
         return (*self.shares, *self.unjudged)
 
     @property
+    def networks(self) -> set[str]:
+        """The names that terms may ask for: frozen networks, learners, and the averages of these."""
+        averages = {f"{name}.{average}" for name, spec in self.learners.items() for average in spec.averages}
+        return {*self.frozen, *self.learners, *averages}
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether there must be a teacher: one that is given, or the result of the recipe that it begins with."""
         return bool(self.frozen or self.pairs or any(spec.from_ for spec in self.learners.values()))

@@ -115,6 +115,19 @@ def test_places_that_are_apart_stay():
     assert spaced([0.0, 1.0, 2.0], 0.5) == pytest.approx([0.0, 1.0, 2.0])
 
 
+@pytest.mark.parametrize(
+    ("places", "wanted"),
+    [
+        ([0.0, 0.1, 0.2], [0.0, 0.5, 1.0]),  # their block would begin at -0.4
+        ([1.9, 2.0], [1.5, 2.0]),
+        ([0.0, 1.0, 1.2], [0.0, 0.85, 1.35]),
+        ([0.1] * 6, [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]),  # no room for all
+    ],
+)
+def test_spaced_places_keep_to_the_axis(places: list[float], wanted: list[float]):
+    assert spaced(places, 0.5, 0.0, 2.0) == pytest.approx(wanted)
+
+
 def test_plot_has_a_panel_per_family(results):
     sizes = {}
     for families in ({"cd": "a", "kd": "a"}, {"cd": "a", "kd": "b"}):

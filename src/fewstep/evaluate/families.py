@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from math import log10
+from math import inf, log10
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,24 +42,26 @@ def family_curves(results: Sequence[Result], families: Mapping[str, str], destin
         axes.set_axis_off() if i >= len(panels) else axes.set_ylim(low, high)
     for axes, (family, lines) in zip(places, panels.items(), strict=False):
         _references(axes, results, calls[-1], named=axes is places[0])
-        _family(axes, lines, calls[-1], log10(high / low))
+        _family(axes, lines, calls[-1], (log10(low), log10(high)))
         _finish(axes, family, calls)
     title = "Fréchet distance, by family" if columns == 1 else "Fréchet distance (lower is better), by family"
     figure.suptitle(title, x=0.02, ha="left", color=INK, fontsize=10)
     save_png(figure, destination)
 
 
-def spaced(places: Sequence[float], gap: float) -> list[float]:
+def spaced(places: Sequence[float], gap: float, low: float = -inf, high: float = inf) -> list[float]:
     """Return the rising places nearest to the given rising ones, in squares, that are at least ``gap`` apart.
 
-    Neighbours that are too close become blocks around their common mean (pool adjacent violators).
+    None is below ``low``, and none above ``high`` where they all have room.  Neighbours that are too close become
+    blocks around their common mean (pool adjacent violators).
     """
     blocks: list[list[float]] = []
     for i, place in enumerate(places):
         blocks.append([place - i * gap])
         while len(blocks) > 1 and _mean(blocks[-2]) > _mean(blocks[-1]):
             blocks[-2:] = [blocks[-2] + blocks[-1]]
-    level = [_mean(block) for block in blocks for _ in block]
+    last = high - (len(places) - 1) * gap
+    level = [max(min(_mean(block), last), low) for block in blocks for _ in block]
     return [place + i * gap for i, place in enumerate(level)]
 
 
@@ -109,11 +111,13 @@ def _word(axes: "Axes", text: str, at: tuple[float, float], colour: str) -> None
     words.set(color=colour, fontsize=6.5)
 
 
-def _family(axes: "Axes", lines: Lines, most: int, decades: float) -> None:
+def _family(axes: "Axes", lines: Lines, most: int, axis: tuple[float, float]) -> None:
     """Draw a line per recipe, and its name at the right, apart from the other names."""
     ends = sorted(lines, key=lambda name: lines[name][-1].frechet)
-    gap = decades * LINE_POINTS / PLOT_POINTS
-    heights = dict(zip(ends, spaced([log10(lines[name][-1].frechet) for name in ends], gap), strict=True))
+    low, high = axis
+    gap = (high - low) * LINE_POINTS / PLOT_POINTS
+    places = spaced([log10(lines[name][-1].frechet) for name in ends], gap, low + gap / 2, high - gap / 2)
+    heights = dict(zip(ends, places, strict=True))
     colours = COLOURS[1:] * len(lines)
     for colour, (name, results) in zip(colours, lines.items(), strict=False):
         calls, distances = [line.calls or 1 for line in results], [line.frechet for line in results]

@@ -20,15 +20,19 @@ def command(out: Path) -> list[str]:
     return [sys.executable, "-m", "fewstep", "train", "--data", "digits", "--out", str(out), "--quiet", *words]
 
 
+def heeding() -> None:
+    """Do not ignore Ctrl-C, as a process does whose ancestor was started in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
 
 
 def test_interrupted_run_is_continued_by_the_same_command(fewstep, tmp_path):
     out = tmp_path / "t"
-    process = subprocess.Popen(
-        command(out), env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command(out), env=environment(), preexec_fn=heeding, **pipes)
     while not (out / "best.safetensors").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

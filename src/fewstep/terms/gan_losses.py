@@ -64,24 +64,19 @@ class Softplus(GanLoss):
 
 
 @dataclass(frozen=True)
-class Logistic(GanLoss):
+class Logistic(Softplus):
     """The critic of ``Softplus``, and the generator's cost under which a divergence falls: ``f - r f'`` at ``r = e^l``.
 
     With the optimal logit its gradient is that of the divergence: the ``SoftenedReverseKL`` is the non-saturating cost
     and ``Softplus`` itself, ``JensenShannon`` the saturating one, ``-softplus(l)``.
-    Source: arXiv 1406.2661, eq. 1 (Jensen-Shannon); others: f-distill, arXiv 2502.15681, theorem 1, through the logit.
+    Source: arXiv 1406.2661, eq. 1 (Jensen-Shannon); others: f-distill, arXiv 2502.15681, through the logit.
     """
 
-    ratios = True
     divergence: Divergence = field(default_factory=JensenShannon)
 
     def generator(self, fake: Logits) -> Costs:
         """Return the divergence's cost of the logit."""
         return self.divergence.cost(fake)
-
-    def critic(self, real: Logits, fake: Logits) -> Costs:
-        """Return ``softplus(fake) + softplus(-real)``."""
-        return softplus(fake) + softplus(-real)
 
 
 @dataclass(frozen=True)
@@ -111,22 +106,21 @@ class LeastSquares(GanLoss):
 
 
 @dataclass(frozen=True)
-class Clamped(GanLoss):
+class Clamped(Softplus):
     """``Softplus`` of logits held at ``limit``: who is right by so much already has no gradient.
 
     Source: UFOGen, arXiv 2311.09257, in the author's re-implementation (0.5).
     """
 
-    ratios = True
     limit: float = 0.5
 
     def generator(self, fake: Logits) -> Costs:
         """Return ``softplus(-min(fake, limit))``."""
-        return softplus(-fake.clamp_max(self.limit))
+        return super().generator(fake.clamp_max(self.limit))
 
     def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return ``softplus(max(fake, -limit)) + softplus(-min(real, limit))``."""
-        return softplus(fake.clamp_min(-self.limit)) + softplus(-real.clamp_max(self.limit))
+        return super().critic(real.clamp_max(self.limit), fake.clamp_min(-self.limit))
 
 
 @dataclass(frozen=True)
@@ -134,7 +128,7 @@ class Classes(GanLoss):
     """``log C(generated, c) - log C(data, c)`` against cross-entropy over 2K classes: data or generated, of a class.
 
     With the best classifier the generator's cost is ``log q(x, c) / p(x, c)``: the reverse KL of the joint law, which
-    needs no other critic beside it.  Source: ADC-GAN, arXiv 2107.10060, section 4.
+    needs no other critic beside it.  Source: ADC-GAN, arXiv 2107.10060.
     """
 
     classes = True

@@ -9,7 +9,7 @@ from torch import nn
 from fewstep.data import Digits
 from fewstep.denoiser import Denoiser
 from fewstep.evaluate import Judge
-from fewstep.jobs.health import Doctor, reference_of
+from fewstep.jobs.health import Doctor, features_of, reference_of
 from fewstep.model import Model
 from fewstep.predict import X0
 from fewstep.process import EDM
@@ -42,7 +42,7 @@ def doctor() -> Doctor:
     digits = Digits().batch(range(128))
     judge = Judge.of(digits.x0, digits.c, nn.Flatten())
     reference, names = reference_of(Digits(), model(0), judge.labels)
-    return Doctor(judge, Collapse.against(reference, names), samples=16, teacher=reference)
+    return Doctor(judge, Collapse.against(reference, names), samples=16, teacher=features_of(judge, reference))
 
 
 def test_the_teacher_is_at_distance_0_from_itself(doctor):

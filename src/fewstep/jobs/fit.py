@@ -15,7 +15,7 @@ from fewstep.data import Data, Oversampled, PairStore, batches
 from fewstep.errors import UnhealthyTraining
 from fewstep.files import write_whole
 from fewstep.jobs.board import Board
-from fewstep.jobs.health import Doctor, reference_of
+from fewstep.jobs.health import Doctor, features_of, reference_of
 from fewstep.jobs.live import Live
 from fewstep.jobs.machine import this_machine
 from fewstep.jobs.measure import CACHE, judge_for
@@ -158,8 +158,8 @@ def _prepare(
     judge = judge_for(data, cache=options.cache).without(recipe.unjudged)
     reference = reference_of(data, teacher, judge.labels)
     best = float(record.best.get("score", math.inf))
-    collapse, same = Collapse.against(*reference), None if teacher is None else reference[0]
-    doctor = Doctor(judge, collapse, recipe.judged, _pitfalls(recipe), best, same)
+    same = None if teacher is None else features_of(judge, reference[0])
+    doctor = Doctor(judge, Collapse.against(*reference), recipe.judged, _pitfalls(recipe), best, same)
     if teacher is not None and recipe.base is not None:
         teacher.to("cpu")  # in the place of it there is one in fewer bits
     model = _model(assembly, recipe, data)

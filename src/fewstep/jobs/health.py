@@ -16,7 +16,7 @@ from fewstep.model import Model
 from fewstep.training import Collapse, Connected, ExplodingCritic, Finite, Monitor, Report, RunawayCritic, watch
 from fewstep.training.collapse import between
 
-__all__ = ["SEEDS", "Doctor", "reference_of"]
+__all__ = ["SEEDS", "Doctor", "features_of", "reference_of"]
 
 SEEDS = 8  # per condition
 DIVERGED = 10  # times the best distance so far; noise and curricula move it by less than three times
@@ -29,8 +29,8 @@ class Doctor:
 
     The score is the geometric mean of the Frechet distances at the fewest and the most steps the model is made for;
     lower is better.  It is for choosing between checkpoints, and for seeing a training that diverges: then ``pitfalls``
-    are named.  ``best`` is the best score so far.  ``teacher`` holds what the teacher makes of the seeds that are
-    looked at, (conditions, seeds, ...): with it a look says how far the student's samples are from them.
+    are named.  ``best`` is the best score so far.  ``teacher`` are the features of what the teacher makes of the seeds
+    that are looked at, (conditions, seeds, d): with them a look says how far the student's samples are from these.
     """
 
     judge: Judge
@@ -50,7 +50,7 @@ class Doctor:
         few, names = same_seeds(model, self.judge.labels, SEEDS), conditions_of(model, self.judge.labels)
         seen = self.collapse.look(few, step, young=step < YOUNG, names=names)
         if self.teacher is not None:
-            seen["distance to the teacher"] = self._from_teacher(few, self.teacher)
+            seen["distance to the teacher"] = _apart(features_of(self.judge, few), self.teacher)
         distances = []
         for steps in sorted({min(model.sampler.made_for), max(model.sampler.made_for)}):
             labels = labels_like(self.judge, self.samples) if model.conditional else None
@@ -66,14 +66,19 @@ class Doctor:
         self.best = min(self.best, score)
         return seen | {"score": score}
 
-    def _from_teacher(self, samples: Tensor, teacher: Tensor) -> float:
-        """Return the root mean squared distance of features to the teacher's of the same seed and condition.
 
-        In units of that between the teacher's seeds of one condition: 0 where every sample is the teacher's, 1 where
-        the seed does not matter.
-        """
-        ours, theirs = (self.judge.described(items.flatten(0, 1)) for items in (samples, teacher))
-        return float((ours - theirs).square().mean().sqrt()) / between(theirs.reshape(*teacher.shape[:2], -1))
+def _apart(ours: Tensor, theirs: Tensor) -> float:
+    """Return the root mean squared distance of features to others of the same seed and condition.
+
+    In units of that between the others' seeds of one condition: 0 where every sample is the same, 1 where the seed
+    does not matter.
+    """
+    return float((ours - theirs).square().mean().sqrt()) / between(theirs)
+
+
+def features_of(judge: Judge, samples: Tensor) -> Tensor:
+    """Return what a judge sees of samples (conditions, seeds, ...): (conditions, seeds, d)."""
+    return judge.described(samples.flatten(0, 1)).reshape(*samples.shape[:2], -1)
 
 
 def reference_of(data: Data, teacher: Model | None, labels: Tensor | None) -> tuple[Tensor, list[str]]:

@@ -13,18 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 import fewstep as fs
 from fewstep.evaluate import Judge
-from fewstep.evaluate.features import extract
 from fewstep.guidance import Override
 from fewstep.jobs.listing import teacher_of
-from fewstep.jobs.measure import labels_like
+from fewstep.jobs.measure import FIRST_SEED
 from fewstep.model import Model
 from fewstep.recipes import load_recipe
 
-FIRST_SEED = 1_000_000  # as `fewstep evaluate`
 MOST_LEFT, MOST_WORSE = 0.02, 1.1
 
 
@@ -38,20 +35,10 @@ def still_given(model: Model, judge: Judge, classes: Sequence[int], samples: int
     """Return the share of the samples asked for as forgotten classes that are taken for what was asked."""
     labels = torch.tensor(classes).repeat_interleave(samples)
     images = model.sample(range(FIRST_SEED, FIRST_SEED + len(labels)), labels)
-    return float((guesses(judge, images) == labels).double().mean())
-
-
-def guesses(judge: Judge, images: Tensor) -> Tensor:
-    """Return what the judge's classifier takes each image for."""
-    if judge.classifier is None:
+    share = judge.judge(images, labels, model="", steps=None, calls=None).accuracy
+    if share is None:
         raise SystemExit("the data have no classes, so there is nothing to forget")
-    return extract(judge.classifier, images.clamp(-1, 1)).argmax(1)
-
-
-def distance(model: Model, judge: Judge) -> float:
-    """Return the Frechet distance to the real items of a judge, asked for in the same proportions."""
-    count = len(judge.features)
-    return judge.distance(model.sample(range(FIRST_SEED, FIRST_SEED + count), labels_like(judge, count)))
+    return share
 
 
 def main() -> None:
@@ -78,7 +65,7 @@ def main() -> None:
         students[name] = fs.distill(teacher, data, options, name)
     judge, forgotten = fs.judge_for(data), forgotten_by(wanted.recipe)
     rest = judge.without(forgotten)
-    kept = {name: distance(student, rest) for name, student in students.items()}
+    kept = {name: fs.measure(student, rest, name=name)[0].frechet or 0 for name, student in students.items()}
     left = {name: still_given(student, judge, forgotten, wanted.samples) for name, student in students.items()}
     for name in students:
         print(f"{name:12} forgotten class still given {left[name]:6.1%}   Frechet of the others {kept[name]:.4f}")

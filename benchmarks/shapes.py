@@ -46,14 +46,9 @@ def row(size: int, kind: Difficulty, count: int) -> list[str]:
     wanted = [Meaning(tuple(sorted(each.thing for each in scene.objects))) for scene in scenes]
     start = time.process_time()
     x = torch.cat([render(scenes[i : i + 256], size) for i in range(0, count, 256)])
-    drawn, checker, shares, start = (
-        time.process_time() - start,
-        Shapes(size, kind.name).checker,
-        [],
-        time.process_time(),
-    )
-    for spoil in SPOILT.values():
-        shares.append(sum(each.right for each in checker.verdicts(spoil(x), wanted)) / count)
+    drawn, checker = time.process_time() - start, Shapes(size, kind.name).checker
+    start = time.process_time()
+    shares = [sum(each.right for each in checker.verdicts(spoil(x), wanted)) / count for spoil in SPOILT.values()]
     looked, seen = (time.process_time() - start) / len(SPOILT), checker.look(x)
     wrong = [
         bool(verdict(other, image).wrong)

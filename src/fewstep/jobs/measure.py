@@ -14,7 +14,7 @@ from fewstep.evaluate import Judge, Row, cached_classifier
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
 
-__all__ = ["CACHE", "judge_for", "labels_like", "measure", "measure_all"]
+__all__ = ["CACHE", "FIRST_SEED", "judge_for", "labels_like", "measure", "measure_all"]
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fewstep"  # of networks that judge
 FIRST_SEED = 1_000_000  # apart from the seeds that checkpoints are chosen by

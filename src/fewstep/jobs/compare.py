@@ -124,10 +124,13 @@ def _strips(rows: list[Row], models: Mapping[str, Model], data: Data) -> Iterato
     for row in rows:
         if row.model in models:
             model = models[row.model]
-            labels: list[int] | Tensor | None = (
-                [i % len(model.classes) for i in range(SHOWN)] if model.classes else None
-            )
-            labels = data.batch([i % len(data) for i in range(SHOWN)]).c if model.condition else labels
             about = f"{1000 * (row.seconds_per_image or 0):.2f} ms an image\nFréchet distance {row.frechet or 0:.3g}"
             title = f"{row.model}, {row.steps} step{'s' if row.steps != 1 else ''}"
-            yield Strip(title, about, model.sample(range(SHOWN), labels, row.steps))
+            yield Strip(title, about, model.sample(range(SHOWN), _shown(model, data), row.steps))
+
+
+def _shown(model: Model, data: Data) -> list[int] | Tensor | None:
+    """Return the classes in turn, or the conditions of the first items."""
+    if model.condition:
+        return data.batch([i % len(data) for i in range(SHOWN)]).c
+    return [i % len(model.classes) for i in range(SHOWN)] if model.classes else None

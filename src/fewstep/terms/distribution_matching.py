@@ -31,7 +31,7 @@ class DistributionMatching(Term):
     that a critic knows, ``estimator`` what becomes of the two answers, ``guide`` draws guidance that nobody is told of.
     Exact when the fake score is the student's: with ``KL`` the gradient is that of the divergence at each t.
     Source: DMD, arXiv 2311.18828, eq. 7; DMD2, arXiv 2405.14867, eq. 2; h: f-distill, arXiv 2502.15681; ``capped``:
-    Decoupled DMD, arXiv 2511.22677; the stop: TDM, arXiv 2503.06674; no ``fake``: ADD, arXiv 2311.17042, eq. 4.
+    Decoupled DMD, arXiv 2511.22677; the stop: TDM, arXiv 2503.06674; no ``fake``: ADD, arXiv 2311.17042.
     *Ours*: a fake score with a second time is told at which call of a multistep student the sample was made, so that
     every call is matched, not their mixture.
     """

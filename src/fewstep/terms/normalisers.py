@@ -78,7 +78,7 @@ class AlphaSigma(Normaliser):
 class Signal(Normaliser):
     """``alpha / sqrt(alpha^2 + sigma^2)``, the alpha of a path that keeps the variance: 1 at the data, 0 at noise.
 
-    Source: ADD, arXiv 2311.17042, section 3.3 (``c(t) = alpha_t``).
+    Source: ADD, arXiv 2311.17042 (``c(t) = alpha_t``).
     """
 
     def __call__(self, process: Process, noised: Noised, real: X) -> T:

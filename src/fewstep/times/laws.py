@@ -130,7 +130,7 @@ class Milestones(Law):
 class Next(Law):
     """Where the sampler goes next: one of ``steps`` even steps further down a schedule than the call of an item.
 
-    At its end where there is no further.  Source: UFOGen, arXiv 2311.09257, section 4.1 (``s = t - T / N``).
+    At its end where there is no further.  Source: UFOGen, arXiv 2311.09257 (``s = t - T / N``).
     """
 
     schedule: Schedule

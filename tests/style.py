@@ -38,6 +38,8 @@ ORDER = (
     "model",
     "recipes",
     "store",
+    "interop",
+    "export",
     "jobs",
     "cli",
 )
@@ -47,9 +49,9 @@ CORE_MAY_IMPORT = {"torch", "jaxtyping"}
 ONLY_IN = {
     # The libraries that only these parts of fewstep may import; nobody may import one without a part.
     "accelerate": "training jobs",
-    "diffusers": "",
-    "transformers": "",
-    "peft": "networks",
+    "diffusers": "interop export",
+    "transformers": "interop export",
+    "peft": "networks export",
     "pydantic": "recipes",
     "scipy": "training data",
     "sklearn": "data evaluate",

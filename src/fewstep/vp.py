@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import cast
 
@@ -22,11 +22,13 @@ class VP(Process):
 
     ``alphas_cumprod[i]`` stands at clock time ``i + 1``; time 0 is clean data.  Between the entries the angle
     ``arctan(sigma / alpha)`` runs straight, so that a zero terminal signal-to-noise ratio needs no special case.
+    With ``unit`` the clock is divided by the number of levels and ends at 1, as that of rectified flow does.
     Build it with ``from_betas`` or ``from_diffusers``.  Raises ``RecipeError`` unless the table falls within [0, 1].
     """
 
     alphas_cumprod: tuple[float, ...] = field(repr=False)
     sigma_data: float = 1.0
+    unit: bool = False
 
     def __post_init__(self) -> None:
         table = self.alphas_cumprod
@@ -46,20 +48,29 @@ class VP(Process):
         return cls(tuple((root**2).tolist()), sigma_data)
 
     @classmethod
-    def from_diffusers(cls, config: Mapping[str, object]) -> "VP":
+    def from_diffusers(cls, config: Mapping[str, object], unit: bool = False) -> "VP":
         """Read a diffusers ``scheduler_config.json`` (linear, scaled_linear or squaredcos_cap_v2 betas, or trained)."""
-        return cls.from_betas(_betas(config), bool(config.get("rescale_betas_zero_snr", False)))
+        return replace(cls.from_betas(_betas(config), bool(config.get("rescale_betas_zero_snr", False))), unit=unit)
 
     @property
     def t_max(self) -> float:
-        """The number of levels."""
+        """The number of levels, or 1."""
+        return 1.0 if self.unit else self._levels
+
+    @property
+    def _levels(self) -> float:
         return float(len(self.alphas_cumprod))
+
+    @property
+    def _per_level(self) -> float:
+        """Return what one level is on the clock, inverted: exact where both are whole numbers."""
+        return self._levels if self.unit else 1.0
 
     def _angles(self, like: Tensor) -> Tensor:
         return _angles(self.alphas_cumprod).to(like.device)
 
     def _angle(self, t: T) -> tuple[T, T]:
-        table = self._angles(t)
+        table, t = self._angles(t), self._per_level * t
         i = t.floor().long().clamp(0, len(table) - 2)
         slope = table[i + 1] - table[i]
         return table[i] + slope * (t - i), slope
@@ -75,17 +86,17 @@ class VP(Process):
     def rates(self, t: T) -> tuple[T, T]:
         """Return the derivatives within the cell above t."""
         angle, slope = self._angle(t)
-        return -angle.sin() * slope, angle.cos() * slope
+        return -angle.sin() * slope * self._per_level, angle.cos() * slope * self._per_level
 
     def time(self, logsnr: T) -> T:
         """Return the time at which the angle is ``arctan(exp(-logsnr / 2))``."""
         table, angle = self._angles(logsnr), torch.atan((-logsnr / 2).exp())
         i = (torch.searchsorted(table, angle, right=True) - 1).clamp(0, len(table) - 2)
-        return i + (angle - table[i]) / (table[i + 1] - table[i])
+        return (i + (angle - table[i]) / (table[i + 1] - table[i])) / self._per_level
 
     def label(self, t: T) -> T:
-        """Return the index in the table, ``t - 1``; times below the first entry share its label."""
-        return (t - 1).clamp_min(0)
+        """Return the index in the table, ``t - 1`` in levels; times below the first entry share its label."""
+        return (self._per_level * t - 1).clamp_min(0)
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,86 @@
+"""A backbone of diffusers as a network of ours."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from fewstep.errors import DataError, RecipeError, nearest
+from fewstep.interop.families import FAMILIES, Family
+from fewstep.interop.packing import Packing
+
+__all__ = ["Bridge", "family_named"]
+
+
+class Bridge(nn.Module):
+    """``net(x, label, c, scale=None)`` around the U-Net or transformer ``backbone`` of a pipeline.
+
+    ``family`` and ``config`` (the backbone's own configuration) say what is built, ``parts`` the shapes of what it is
+    told of a prompt.  c is a packed condition (b, width), of which rows of zeros stand for the empty prompt, or a
+    class (b,), -1 for none, or None.  With ``scale`` a guidance scale is a further input of a U-Net, which starts
+    silent; families that are always told one take it anyway.
+    Raises ``RecipeError`` for a family that is not known.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        config: Mapping[str, Any],
+        parts: Mapping[str, Sequence[int]] | None = None,
+        scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.family = family_named(family)
+        self.packing = Packing({name: tuple(shape) for name, shape in (parts or {}).items()})
+        model: Any = getattr(importlib.import_module("diffusers"), self.family.MODEL)
+        self.backbone: nn.Module = model.from_config(self.family.settings(config, scale))
+        self.scaled = scale or self.family.EMBEDDED
+        if scale and self.family.SILENT:
+            nn.init.zeros_(self.backbone.get_parameter(self.family.SILENT))
+        self.empty: Tensor
+        self.register_buffer("empty", torch.zeros(self.packing.width))
+
+    def forward(self, x: Tensor, label: Tensor, c: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+        """Return the backbone's output, the shape of x.
+
+        Raises ``DataError`` for a condition of another kind, and ``RecipeError`` for a scale that is not taken.
+        """
+        if scale is not None and not self.scaled:
+            raise RecipeError(
+                "a guidance scale was given to a backbone that takes none; give the learner 'inputs: [scale]'."
+            )
+        told = {name: part.to(x.dtype) for name, part in self.told(c, len(x)).items()}
+        return self.family.ask(self.backbone, x, label, told, None if scale is None else scale.to(x.dtype))
+
+    def told(self, c: Tensor | None, count: int) -> dict[str, Tensor]:
+        """Return what the backbone is told, one row per item."""
+        if not self.packing.shapes:
+            return {"label": torch.full((count,), -1, device=self.empty.device) if c is None else c}
+        if c is None:
+            return self.packing.unpack(self.empty.expand(count, -1))
+        if c.ndim != 2 or c.shape[1] != self.packing.width:
+            raise DataError(
+                f"The condition has shape {tuple(c.shape)}; this backbone takes packed prompts of shape "
+                f"({count}, {self.packing.width}). Encode prompts with the pipeline that it came from."
+            )
+        return self.packing.unpack(torch.where(c[:, :1] == 0, self.empty.to(c), c))
+
+
+def family_named(name: str) -> Family:
+    """Return a family by its name; raise ``RecipeError`` when there is none."""
+    for family in FAMILIES:
+        if family.name == name:
+            return family
+    raise RecipeError(f"there is no family of pipelines {name!r}; {nearest(name, (each.name for each in FAMILIES))}")
+
+
+def around(family: Family, backbone: Any, empty: Mapping[str, Tensor]) -> Bridge:
+    """Return a bridge around a backbone that is there already."""
+    packing = Packing.of(empty)
+    with torch.device("meta"):
+        bridge = Bridge(family.name, backbone.config, packing.shapes)
+    bridge.backbone = cast(nn.Module, backbone)
+    bridge.empty = packing.pack(empty)[0] if empty else torch.zeros(1)
+    return bridge

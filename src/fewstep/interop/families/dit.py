@@ -1,0 +1,38 @@
+"""DiT: a transformer told a class."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from fewstep.errors import DataError
+from fewstep.interop.families.base import Family, first_half
+
+__all__ = ["DiT"]
+
+
+class DiT(Family):
+    """DiT with classes.  Source: arXiv 2212.09748."""
+
+    PIPELINES = ("DiTPipeline",)
+    MODEL = "DiTTransformer2DModel"
+    GUIDANCE = 4.0
+
+    def told(self, pipe: Any, prompts: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Refuse: it reads no text."""
+        raise DataError("This pipeline is told a class, not a prompt. Give a class of it (--label).")
+
+    def empty(self, pipe: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return nothing: no class is a class of its own."""
+        return {}
+
+    def ask(self, net: Any, x: Tensor, time: Tensor, told: Mapping[str, Tensor], scale: Tensor | None) -> Tensor:
+        """Ask the transformer; no class (-1) is the one after the last."""
+        none = net.config.num_embeds_ada_norm
+        label = told["label"]
+        output: Tensor = net(x, timestep=time, class_labels=label.where(label >= 0, none), return_dict=False)[0]
+        return first_half(output, x)
+
+    def text(self, pipe: Any) -> int:
+        """Return 0."""
+        return 0

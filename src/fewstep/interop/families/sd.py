@@ -1,0 +1,50 @@
+"""Stable Diffusion 1 and 2: a U-Net that reads the states of one CLIP text encoder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fewstep.interop.families.base import Family
+
+__all__ = ["SD", "scale_features"]
+
+SCALE = 256  # numbers that a guidance scale is spread over, as in LCM's U-Nets
+
+
+class SD(Family):
+    """Stable Diffusion 1.x and 2.x, with noise or v prediction.  Source: arXiv 2112.10752."""
+
+    PIPELINES: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline", "LatentConsistencyModelPipeline")
+    BACKBONE = "unet"
+    MODEL = "UNet2DConditionModel"
+    SILENT = "time_embedding.cond_proj.weight"
+
+    def told(self, pipe: Any, prompts: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return the text encoder's states."""
+        states, _ = pipe.encode_prompt(list(prompts), pipe.device, 1, False)
+        return {"states": states}
+
+    def ask(self, net: Any, x: Tensor, time: Tensor, told: Mapping[str, Tensor], scale: Tensor | None) -> Tensor:
+        """Ask the U-Net."""
+        spread = None if scale is None else scale_features(scale).to(x)
+        output: Tensor = net(x, time, told["states"], timestep_cond=spread, return_dict=False)[0]
+        return output
+
+    def settings(self, config: Mapping[str, Any], scale: bool) -> dict[str, Any]:
+        """Return the configuration, with a projection of the guidance scale if wanted."""
+        return {**config, "time_cond_proj_dim": config.get("time_cond_proj_dim") or (SCALE if scale else None)}
+
+
+def scale_features(scale: Tensor, width: int = SCALE) -> Tensor:
+    """Return sines and cosines of 1000 (w - 1), (b, width), as LCM's U-Nets are told a guidance scale w.
+
+    Source: arXiv 2310.04378, section 4.2; the numbers are those of diffusers' LCM pipeline.
+    """
+    half = width // 2
+    rate = torch.exp(
+        -torch.arange(half, dtype=torch.float64, device=scale.device) * (torch.tensor(1e4).log() / (half - 1))
+    )
+    angle = 1000 * (scale.double() - 1)[:, None] * rate
+    return torch.cat([angle.sin(), angle.cos()], 1)

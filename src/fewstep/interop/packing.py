@@ -1,0 +1,51 @@
+"""Several tensors in one row: how what a backbone is told of a prompt travels as one condition."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from fewstep.errors import DataError
+
+__all__ = ["Packing"]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Named tensors of known shapes, one row per item, side by side in a condition (b, width).
+
+    The first number of a row is no part of them: it says which prompt the row is, counted from 1, where somebody
+    counts; 0 stands for no prompt at all, so that a row of zeros is the empty condition.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Tensor]) -> "Packing":
+        """Return the packing of tensors (b, ...)."""
+        return cls({name: tuple(part.shape[1:]) for name, part in parts.items()})
+
+    @property
+    def width(self) -> int:
+        """The length of a row."""
+        return 1 + sum(prod(shape) for shape in self.shapes.values())
+
+    def pack(self, parts: Mapping[str, Tensor], first: int = 1) -> Tensor:
+        """Return rows (b, width) in float32, numbered from ``first``.  Raises ``DataError`` for other shapes."""
+        found = Packing.of(parts).shapes
+        if found != dict(self.shapes):
+            raise DataError(
+                f"A prompt was encoded as {found}; this model's prompts are {dict(self.shapes)}. Encode it with the "
+                "pipeline that the model came from."
+            )
+        rows = [part.flatten(1).float() for part in parts.values()]
+        number = torch.arange(first, first + len(rows[0]), dtype=torch.float32, device=rows[0].device)
+        return torch.cat([number[:, None], *rows], 1)
+
+    def unpack(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the tensors (b, ...) of rows (b, width)."""
+        sizes = [prod(shape) for shape in self.shapes.values()]
+        parts = rows[:, 1:].split(sizes, 1) if sizes else ()
+        return {name: part.reshape(-1, *self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}

@@ -1,0 +1,162 @@
+"""A diffusers pipeline as a teacher: prompts to conditions, images to latents and back, the backbone to a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewstep.denoiser import Denoiser
+from fewstep.errors import DataError
+from fewstep.guidance import CFG
+from fewstep.interop.bridge import Bridge, around
+from fewstep.interop.families import Family
+from fewstep.interop.packing import Packing
+from fewstep.model import Model
+from fewstep.predict import Prediction
+from fewstep.process import Process
+from fewstep.sampling import ManyStep
+from fewstep.solvers import DDIM
+from fewstep.times import Trailing
+from fewstep.types import X
+
+__all__ = ["Pipe"]
+
+AT_ONCE = 64  # prompts or images that are encoded together
+
+
+@dataclass(frozen=True, eq=False)
+class Pipe:
+    """A pipeline that was opened, for images of ``size`` (height, width) pixels.
+
+    ``pipeline`` is diffusers' own object, ``place`` where it came from.
+    """
+
+    pipeline: Any
+    family: Family
+    place: str
+    size: tuple[int, int]
+
+    @property
+    def backbone(self) -> Any:
+        """The network that denoises."""
+        return self.pipeline.components[self.family.BACKBONE]
+
+    @property
+    def coder(self) -> Any:
+        """The autoencoder, None for pipelines on pixels."""
+        return self.pipeline.components.get("vae")
+
+    @property
+    def factor(self) -> int:
+        """How many pixels one latent stands for, along a side."""
+        if self.coder is None:
+            return 1
+        config = self.coder.config
+        levels = len(config.get("block_out_channels") or config.encoder_block_out_channels)
+        return int(2 ** (levels - 1))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of one item: latents, or an image where there is no autoencoder."""
+        height, width = self.size
+        config = self.backbone.config if self.coder is None else self.coder.config
+        channels = config.in_channels if self.coder is None else config.latent_channels
+        return channels, height // self.factor, width // self.factor
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, for pipelines that are told one."""
+        names = self.pipeline.config.get("id2label")
+        if self.family.MODEL != "DiTTransformer2DModel":
+            return ()
+        count = self.backbone.config.num_embeds_ada_norm
+        return tuple(names[i] if names and i in names else str(i) for i in range(count))
+
+    @property
+    def packing(self) -> Packing:
+        """How prompts are packed."""
+        return Packing.of(self.nothing())
+
+    @torch.no_grad()
+    def nothing(self) -> dict[str, Tensor]:
+        """Return what the backbone is told when there is no prompt."""
+        return self.family.empty(self.pipeline, self.size)
+
+    @torch.no_grad()
+    def prompts(self, texts: Sequence[str], first: int = 1) -> Tensor:
+        """Return the conditions (b, width) of prompts, float32, numbered from ``first``.
+
+        Raises ``DataError`` for pipelines that read no text, and for no prompts.
+        """
+        if not texts:
+            raise DataError("No prompts were given; accepted are one or more.")
+        packing, parts = self.packing, []
+        for start in range(0, len(texts), AT_ONCE):
+            told = self.family.told(self.pipeline, texts[start : start + AT_ONCE], self.size)
+            parts.append(packing.pack(told, first + start).cpu())
+        return torch.cat(parts)
+
+    def too_long(self, texts: Sequence[str]) -> int:
+        """Count the prompts of which the text encoder reads the beginning only."""
+        most, tokenizer = self.family.text(self.pipeline), self.pipeline.components.get("tokenizer")
+        return 0 if tokenizer is None else sum(len(tokenizer(text).input_ids) > most for text in texts)
+
+    @torch.no_grad()
+    def encode(self, images: X) -> X:
+        """Return the latents of images (b, 3, h, w) in [-1, 1], of about unit variance; images without autoencoder."""
+        coder = self.coder
+        if coder is None:
+            return images
+        parts = []
+        for part in torch.split(images, AT_ONCE):
+            found = coder.encode(part.to(coder.device, coder.dtype))
+            latents = found.latent_dist.mode() if "latent_dist" in found else found.latent
+            parts.append(((latents - shift(coder)) * coder.config.scaling_factor).float())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def decode(self, latents: X) -> X:
+        """Return the images of latents (b, c, h, w), in [-1, 1]."""
+        coder = self.coder
+        if coder is None:
+            return latents.clamp(-1, 1)
+        parts = []
+        for part in torch.split(latents, AT_ONCE):
+            raw = part.to(coder.device, coder.dtype) / coder.config.scaling_factor + shift(coder)
+            parts.append(coder.decode(raw, return_dict=False)[0].float().clamp(-1, 1))
+        return torch.cat(parts)
+
+    def model(self, steps: int | None = None, guidance: float | None = None) -> Model:
+        """Return the teacher: the backbone itself, not a copy, with the many-step sampler of its family.
+
+        ``guidance`` is the scale, by default that of the pipeline; it is real (two calls) or embedded, as the family
+        has it.
+        """
+        path, prediction = self.path
+        net: Bridge = around(self.family, self.backbone, self.nothing())
+        net.eval().requires_grad_(False)
+        scale = self.family.GUIDANCE if guidance is None else guidance
+        told = self.family.EMBEDDED
+        rules = () if told or scale == 1 else (CFG(scale),)
+        count = self.family.STEPS if steps is None else steps
+        sampler = ManyStep(Trailing(path.t_max), DDIM(), count, rules, scale if told else None)
+        parts = {name: list(shape) for name, shape in net.packing.shapes.items()}
+        words = {"family": self.family.name, "config": dict(self.backbone.config), "parts": parts}
+        condition = (net.packing.width,) if parts else ()
+        facts = {"pipeline": self.place, "size": list(self.size)}
+        network = {"fewstep.interop.Bridge": words}
+        return Model(Denoiser(net, path, prediction), sampler, self.shape, self.classes, network, facts, condition)
+
+    @property
+    def path(self) -> tuple[Process, Prediction]:
+        """The process that the scheduler runs along for images of this size, and what the backbone predicts."""
+        scheduler = self.pipeline.scheduler
+        tokens = self.shape[1] * self.shape[2] // 4  # patches of 2 x 2 latents
+        return self.family.path({"_class_name": type(scheduler).__name__, **scheduler.config}, tokens)
+
+
+def shift(coder: Any) -> float:
+    """Return the mean that an autoencoder's latents are shifted by."""
+    return float(coder.config.get("shift_factor") or 0.0)

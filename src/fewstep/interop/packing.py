@@ -47,5 +47,5 @@ class Packing:
     def unpack(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the tensors (b, ...) of rows (b, width)."""
         sizes = [prod(shape) for shape in self.shapes.values()]
-        parts = rows[:, 1:].split(sizes, 1) if sizes else ()
+        parts = torch.split(rows[:, 1:], sizes, 1) if sizes else ()
         return {name: part.reshape(-1, *self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}

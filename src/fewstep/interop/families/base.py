@@ -66,8 +66,8 @@ class Family(ABC):
         """
         if scale:
             raise RecipeError(
-                f"a guidance scale is to be an input of the {self.MODEL} of a pipeline of the family {self.name}, which "
-                "has no place for it. Leave 'inputs: [scale]' out; accepted are the families sd, sdxl and flux."
+                f"a guidance scale is to be an input of a {self.MODEL} (family {self.name}), which has no place for it. "
+                "Leave 'inputs: [scale]' out; accepted are the families sd, sdxl and flux."
             )
         return dict(config)
 

@@ -49,7 +49,7 @@ class Flux(Family):
             txt_ids=torch.zeros(told["states"].shape[1], 3, device=x.device, dtype=x.dtype),
             return_dict=False,
         )[0]
-        return pixel_shuffle(output.transpose(1, 2).unflatten(2, (height, width)), 2)
+        return pixel_shuffle(output.transpose(1, 2).reshape(len(x), -1, height, width), 2)
 
     def settings(self, config: Mapping[str, Any], scale: bool) -> dict[str, Any]:
         """Return the configuration; a transformer that is told no scale cannot be taught one."""

@@ -19,7 +19,7 @@ def test_the_same_seed_makes_the_same_shapes(size: int, difficulty: str):
     first, again, other = (Shapes(size, difficulty, seed, 12) for seed in (3, 3, 4))
     assert torch.equal(first.batch(range(12)).x0, again.batch(range(12)).x0)
     assert torch.equal(first.batch(range(12)).c, again.batch(range(12)).c)
-    assert first.captions(range(12)) == again.captions(range(12)) != other.captions(range(12))
+    assert first.captions_of(range(12)) == again.captions_of(range(12)) != other.captions_of(range(12))
     assert first.fingerprint() == again.fingerprint() != other.fingerprint()
 
 
@@ -30,7 +30,7 @@ def test_an_item_does_not_depend_on_the_others():
         part = short.batch(order)
         assert torch.equal(part.x0, whole.x0[order])
         assert torch.equal(part.c, whole.c[order])
-    assert long.captions([7, 2]) == [short.captions([7])[0], short.captions([2])[0]]
+    assert long.captions_of([7, 2]) == [short.captions_of([7])[0], short.captions_of([2])[0]]
     assert torch.equal(long.batch([10**9 - 1]).x0, long.batch([10**9 - 1, 0]).x0[:1])
 
 

@@ -14,7 +14,7 @@ RED, BLUE, GREEN = Thing("red", "circle"), Thing("blue", "square"), Thing("green
 @pytest.mark.parametrize("kind", DIFFICULTIES, ids=lambda kind: kind.name)
 def test_captions_mean_what_they_were_made_from(kind):
     data = Shapes(kind.smallest, kind.name, seed=2, count=100)
-    assert [parse(caption) for caption in data.captions(range(100))] == data.meanings(range(100))
+    assert [parse(caption) for caption in data.captions_of(range(100))] == data.meanings(range(100))
 
 
 def test_every_way_of_saying_something_means_the_same():

@@ -57,7 +57,7 @@ def test_real_images_are_right(drawn, kind, how: str):
 def test_what_is_said_is_right_by_caption_and_by_condition(drawn, kind):
     data, x, scenes = drawn[kind]
     batch = data.batch(range(12))
-    assert all(each.right for each in data.checker.verdicts(batch.x0, data.captions(range(12))))
+    assert all(each.right for each in data.checker.verdicts(batch.x0, data.captions_of(range(12))))
     assert data.checker.right(batch.x0, batch.c).all()
     assert torch.equal(data.checker.asked(data.checker.words(batch.c)), batch.c)
     assert all(each.right for each in data.checker.verdicts(x, [scene.said for scene in scenes]))

@@ -82,11 +82,21 @@ def train(
 @app.command()
 @answered
 def distill(
-    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="Folder of a teacher.", show_default=False)],
+    teacher: Annotated[
+        str,
+        typer.Argument(metavar="TEACHER", help="Folder of a teacher, or a diffusers pipeline.", show_default=False),
+    ],
     out: Out,
     data: OtherData = None,
     steps: Dial = None,
-    recipe: RecipeOption = "dmd2-no-gan",
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="RECIPE", help="Name, or path of a .yaml; default: dmd2-no-gan, for pipelines lcm-lora."),
+    ] = None,
+    lora: Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")] = None,
+    style: Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top of the pipeline.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")] = None,
     seed: Seed = 0,
     settings: Settings = None,
     tensorboard: Tensorboard = False,
@@ -95,7 +105,9 @@ def distill(
     """Distil a teacher into a few-step student."""
     from fewstep.cli import training
 
-    training.distill(training.Order(recipe, out, seed, settings or (), quiet, tensorboard), teacher, data, steps)
+    asked = training.Asked(teacher, size, style, guidance)
+    order = training.Order(recipe or training.best_for(teacher), out, seed, settings or (), quiet, tensorboard)
+    training.distill(order, asked, data, steps, lora)
 
 
 @app.command()

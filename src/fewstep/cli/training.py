@@ -1,22 +1,27 @@
 """``fewstep train`` and ``fewstep distill``: from options to a run, with everything that was computed said first."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
 
 from fewstep.cli.words import cache_folder, say, typed
 from fewstep.data import NAMED, Data, open_data
-from fewstep.errors import RecipeError
+from fewstep.errors import DataError, RecipeError
+from fewstep.interop import is_pipeline
 from fewstep.jobs import Options, fit
+from fewstep.jobs.fit import BEST
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
+from fewstep.jobs.pipelines import Asked, computed, encoded, opened
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
 from fewstep.store import load_model
 
-__all__ = ["Order", "distill", "few_step_recipe", "few_step_settings", "train"]
+__all__ = ["Asked", "Order", "best_for", "distill", "few_step_recipe", "few_step_settings", "train"]
+
+BEST_FOR_PIPELINES = "lcm-lora"  # four steps, an adapter
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,48 @@ def train(order: Order, data: str, size: int | None, channels: int | None) -> No
     _run(order, recipe, open_data(data, size, channels), data)
 
 
-def distill(order: Order, folder: Path, data: str | None, steps: int | None) -> None:
-    """Distil the teacher in a folder."""
+def distill(order: Order, asked: Asked, data: str | None, steps: int | None, rank: int | None) -> None:
+    """Distil the teacher in a folder: a model of ours, or a pipeline."""
+    if rank is not None:
+        order = replace(order, settings=[f"learners.student.lora={{rank: {rank}}}", *order.settings])
+    if is_pipeline(asked.place):
+        _distil_pipeline(order, asked, data, steps)
+        return
+    folder = Path(asked.place)
     teacher = load_model(folder)
+    _refuse_for_models(asked)
     recipe = few_step_recipe(order, steps)
     opened = data_for(teacher, folder, data)
     _run(order, recipe, opened, data or _place(folder, opened), (teacher, folder))
+
+
+def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | None) -> None:
+    """Distil a diffusers pipeline."""
+    if data is None:
+        raise DataError(
+            f"{asked.place} is a pipeline, which does not say what it learned from. Give --data: a folder of images "
+            "with captions, or shapes."
+        )
+    pipe, teacher = opened(asked)
+    order = replace(order, settings=[*computed(read(order.recipe), teacher), *order.settings])
+    recipe = few_step_recipe(order, steps)
+    known = encoded(data, pipe, cache_folder(), not order.quiet)
+    say(known.describe())
+    _run(order, recipe, known, data, (teacher, Path(asked.place)))
+
+
+def _refuse_for_models(asked: Asked) -> None:
+    given = {"--size": asked.size, "--style": asked.style, "--guidance": asked.guidance}
+    if extra := [name for name, value in given.items() if value is not None]:
+        raise RecipeError(
+            f"{', '.join(extra)} was given for the model in {asked.place}, which is no diffusers pipeline. Leave it "
+            "out; guidance is set in the recipe: --set 'frozen.teacher.guidance=[{cfg: 2}]'."
+        )
+
+
+def best_for(place: str) -> str:
+    """Return the recipe that a teacher is distilled with when nobody names one."""
+    return BEST_FOR_PIPELINES if is_pipeline(place) else BEST
 
 
 def few_step_recipe(order: Order, steps: int | None) -> Recipe:

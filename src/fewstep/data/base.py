@@ -4,9 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
+from torch import Tensor
+
 from fewstep.batch import Batch
 from fewstep.data.checker import Checker
 from fewstep.data.ear import Ear
+from fewstep.errors import DataError
 
 __all__ = ["Data", "digest"]
 
@@ -49,6 +52,23 @@ class Data(ABC):
     def checker(self) -> Checker | None:
         """What says whether a generated item is what was asked for, where that can be told without a network."""
         return self.ear
+
+    def captions_of(self, indices: Sequence[int]) -> list[str]:
+        """Return what each of these items is in words: its caption, or else the name of its class.
+
+        Raises ``DataError`` when items have neither.
+        """
+        if not self.classes:
+            raise DataError(
+                f"The data {self.name!r} have no captions, which a model that reads prompts needs. Give a folder with "
+                "a metadata.jsonl of file_name and text, a .txt beside each image, or a folder for each class."
+            )
+        labels = self.batch(indices).c
+        return [] if labels is None else [self.classes[label] for label in labels.tolist()]
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """Return generated items as what a person is shown: themselves, or what they stand for."""
+        return x
 
     @property
     def lazy(self) -> bool:

@@ -13,10 +13,12 @@ __all__ = ["Checker"]
 class Checker(ABC):
     """Compares items x (b, ...) with conditions c (b, ...); a condition of zeros asks for nothing.
 
-    ``kinds`` is the number of classes that conditions fall into.
+    ``kinds`` is the number of classes that conditions fall into, 0 where there are none; ``bounded`` whether items lie
+    in [-1, 1], as latents do not.
     """
 
     kinds: int
+    bounded: bool = True
 
     @abstractmethod
     def seen(self, x: X) -> Tensor:

@@ -86,6 +86,9 @@ class ImageFolder(Data):
         pixels = self._decoded(indices) if self.pixels is None else self.pixels[chosen]
         return Batch(pixels.float() / 127.5 - 1, None if self.labels is None else self.labels[chosen])
 
+    def captions_of(self, indices: Sequence[int]) -> list[str]:
+        return [self.captions[i] for i in indices] if self.captions else super().captions_of(indices)
+
     def _decoded(self, indices: Sequence[int]) -> Tensor:
         """Read pixels from the files again."""
         channels, size, _ = self.shape

@@ -26,7 +26,8 @@ class Judge:
 
     Data that can check their items come with a ``checker``: the network gets what it sees of them, and accuracy, and of
     sounds the loudness, are what it says.
-    Images are clamped to [-1, 1] first, real and generated alike, and are not resized. Features are float64 on the CPU.
+    Images, but not latents, are clamped to [-1, 1] first, real and generated alike, and are not resized. Features are
+    float64 on the CPU.
     """
 
     net: nn.Module
@@ -56,7 +57,7 @@ class Judge:
         features_net.eval()
         if classifier is not None:
             classifier.eval()
-        images = clamped(images)
+        images = _bounded(checker, images)
         accuracy, error = _right(classifier, checker, images, labels)
         features = extract(features_net, _seen(checker, images))
         return cls(features_net, classifier, features, labels, accuracy, checker, error)
@@ -98,7 +99,7 @@ class Judge:
 
     def described(self, images: Tensor) -> Tensor:
         """The features of images, (n, d)."""
-        return extract(self.net, _seen(self.checker, clamped(images)))
+        return extract(self.net, _seen(self.checker, _bounded(self.checker, images)))
 
     def judge(
         self,
@@ -114,7 +115,7 @@ class Judge:
 
         Raises ``UnhealthyTraining`` when an image is not finite and ``DataError`` for fewer than 4 images.
         """
-        images = clamped(images)
+        images = _bounded(self.checker, images)
         fake = self.described(images)
         accuracy, error = _right(self.classifier, self.checker, images, labels)
         precision, recall = precision_recall(self.features, fake)
@@ -133,6 +134,14 @@ class Judge:
             vendi=vendi(fake, centre=self.features.mean(0)),
             loudness_error=error,
         )
+
+
+def _bounded(checker: Checker | None, images: Tensor) -> Tensor:
+    """Return items as a file would hold them; latents stand for images and are not cut themselves."""
+    if checker is None or checker.bounded:
+        return clamped(images)
+    clamped(images)  # all finite
+    return images
 
 
 def _seen(checker: Checker | None, images: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Diffusers pipelines as teachers; needs ``pip install fewstep[diffusers]``."""
 
 from fewstep.interop.bridge import Bridge
+from fewstep.interop.encoded import Encoded
+from fewstep.interop.open import is_pipeline, open_pipe
 from fewstep.interop.packing import Packing
 from fewstep.interop.pipe import Pipe
 
-__all__ = ["Bridge", "Packing", "Pipe"]
+__all__ = ["Bridge", "Encoded", "Packing", "Pipe", "is_pipeline", "open_pipe"]

@@ -1,6 +1,7 @@
 """A diffusers pipeline as a teacher: prompts to conditions, images to latents and back, the backbone to a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,6 @@ from fewstep.process import Process
 from fewstep.sampling import ManyStep
 from fewstep.solvers import DDIM
 from fewstep.times import Trailing
-from fewstep.types import X
 
 __all__ = ["Pipe"]
 
@@ -30,13 +30,14 @@ AT_ONCE = 64  # prompts or images that are encoded together
 class Pipe:
     """A pipeline that was opened, for images of ``size`` (height, width) pixels.
 
-    ``pipeline`` is diffusers' own object, ``place`` where it came from.
+    ``pipeline`` is diffusers' own object, ``place`` where it came from, ``style`` the adapter that was merged into it.
     """
 
     pipeline: Any
     family: Family
     place: str
     size: tuple[int, int]
+    style: str | None = None
 
     @property
     def backbone(self) -> Any:
@@ -93,18 +94,20 @@ class Pipe:
         if not texts:
             raise DataError("No prompts were given; accepted are one or more.")
         packing, parts = self.packing, []
-        for start in range(0, len(texts), AT_ONCE):
-            told = self.family.told(self.pipeline, texts[start : start + AT_ONCE], self.size)
-            parts.append(packing.pack(told, first + start).cpu())
+        with quiet():
+            for start in range(0, len(texts), AT_ONCE):
+                told = self.family.told(self.pipeline, texts[start : start + AT_ONCE], self.size)
+                parts.append(packing.pack(told, first + start).cpu())
         return torch.cat(parts)
 
     def too_long(self, texts: Sequence[str]) -> int:
         """Count the prompts of which the text encoder reads the beginning only."""
         most, tokenizer = self.family.text(self.pipeline), self.pipeline.components.get("tokenizer")
-        return 0 if tokenizer is None else sum(len(tokenizer(text).input_ids) > most for text in texts)
+        with quiet():
+            return 0 if tokenizer is None else sum(len(tokenizer(text).input_ids) > most for text in texts)
 
     @torch.no_grad()
-    def encode(self, images: X) -> X:
+    def encode(self, images: Tensor) -> Tensor:
         """Return the latents of images (b, 3, h, w) in [-1, 1], of about unit variance; images without autoencoder."""
         coder = self.coder
         if coder is None:
@@ -117,7 +120,7 @@ class Pipe:
         return torch.cat(parts)
 
     @torch.no_grad()
-    def decode(self, latents: X) -> X:
+    def decode(self, latents: Tensor) -> Tensor:
         """Return the images of latents (b, c, h, w), in [-1, 1]."""
         coder = self.coder
         if coder is None:
@@ -145,7 +148,7 @@ class Pipe:
         parts = {name: list(shape) for name, shape in net.packing.shapes.items()}
         words = {"family": self.family.name, "config": dict(self.backbone.config), "parts": parts}
         condition = (net.packing.width,) if parts else ()
-        facts = {"pipeline": self.place, "size": list(self.size)}
+        facts = {"pipeline": self.place, "size": list(self.size)} | ({"style": self.style} if self.style else {})
         network = {"fewstep.interop.Bridge": words}
         return Model(Denoiser(net, path, prediction), sampler, self.shape, self.classes, network, facts, condition)
 
@@ -160,3 +163,19 @@ class Pipe:
 def shift(coder: Any) -> float:
     """Return the mean that an autoencoder's latents are shifted by."""
     return float(coder.config.get("shift_factor") or 0.0)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries from printing every prompt that is too long for them; ``too_long`` counts these."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    levels = [diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()]
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(levels[0])
+        transformers_logging.set_verbosity(levels[1])

@@ -21,6 +21,7 @@ from fewstep.jobs.machine import this_machine
 from fewstep.jobs.measure import CACHE, judge_for
 from fewstep.jobs.origin import keep_illness
 from fewstep.jobs.pairs import pairs_for
+from fewstep.jobs.pipelines import KEPT
 from fewstep.jobs.progress import bar
 from fewstep.jobs.pulse import EVERY, Pulse, raw, room
 from fewstep.jobs.record import Record
@@ -112,7 +113,8 @@ def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model 
         keep_illness(options.folder, diagnosis)
         raise UnhealthyTraining(diagnosis) from error
     facts = {"recipe": name, "source": recipe.source, "data": data.name, "seed": options.seed}
-    return _finish(run, facts)
+    inherited = {} if teacher is None else {key: teacher.facts[key] for key in KEPT if key in teacher.facts}
+    return _finish(run, facts | inherited)
 
 
 def _begun(recipe: Recipe, data: Data, options: Options, teacher: Model | None) -> tuple[Model, Model | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, WeightsError
 from fewstep.files import write_whole
+from fewstep.jobs.pipelines import encoded, pipe_of
 from fewstep.jobs.record import holds_run
 from fewstep.model import Model
 
@@ -57,8 +58,7 @@ def data_for(model: Model, folder: Path, given: str | None = None) -> Data:
     Raises ``DataError`` when nothing says which data these are, and when they are of another shape or have other
     classes or conditions than the model.
     """
-    size, channels = (model.shape[-1], model.shape[0]) if len(model.shape) == 3 else (None, None)
-    data = open_data(given or _remembered(model, folder), size, channels)
+    data = _opened(model, given or _remembered(model, folder))
     other = model.conditional and (tuple(data.classes), data.condition) != (model.classes, model.condition)
     if tuple(data.shape) != model.shape or other:
         raise DataError(
@@ -66,6 +66,14 @@ def data_for(model: Model, folder: Path, given: str | None = None) -> Data:
             "Give the data that it was trained on with --data."
         )
     return data
+
+
+def _opened(model: Model, name: str) -> Data:
+    """Open data in the form of a model's items, as latents of the pipeline where it is a student of one."""
+    if "pipeline" in model.facts:
+        return encoded(name, pipe_of(model))
+    size, channels = (model.shape[-1], model.shape[0]) if len(model.shape) == 3 else (None, None)
+    return open_data(name, size, channels)
 
 
 def _remembered(model: Model, folder: Path) -> str:

@@ -76,8 +76,7 @@ class Shapes(Data):
         """Return what the captions of these items say."""
         return [scene.said for scene in self._scenes(indices)]
 
-    def captions(self, indices: Sequence[int]) -> list[str]:
-        """Return the captions of these items."""
+    def captions_of(self, indices: Sequence[int]) -> list[str]:
         return [say(said, self._random("say", i)) for i, said in zip(indices, self.meanings(indices), strict=True)]
 
     def describe(self) -> dict[str, str]:
@@ -94,7 +93,8 @@ class Shapes(Data):
     def fingerprint(self) -> str:
         about = (self.name, VERSION, self.shape, self.difficulty, self._seed, self._count, self._held_out)
         few = range(min(len(self), 16))  # these show when the drawing or the wording changes
-        return digest([repr(about).encode(), self.batch(few).x0.numpy().tobytes(), repr(self.captions(few)).encode()])
+        said = repr(self.captions_of(few))
+        return digest([repr(about).encode(), self.batch(few).x0.numpy().tobytes(), said.encode()])
 
     def _scenes(self, indices: Sequence[int]) -> list[Scene]:
         side = self.shape[-1]

@@ -66,7 +66,7 @@ class Family(ABC):
         """
         if scale:
             raise RecipeError(
-                f"a guidance scale is to be an input of a {self.MODEL} (family {self.name}), which has no place for it. "
+                f"a guidance scale is to be an input of a {self.MODEL} (family {self.name}), which takes none. "
                 "Leave 'inputs: [scale]' out; accepted are the families sd, sdxl and flux."
             )
         return dict(config)

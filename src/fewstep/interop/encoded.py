@@ -1,0 +1,194 @@
+"""Data as a pipeline sees them: latents with packed prompts, kept in shards so that each is encoded once."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from fewstep.batch import Batch
+from fewstep.data import Checker, Data
+from fewstep.data.base import digest
+from fewstep.errors import DataError
+from fewstep.files import write_whole
+from fewstep.interop.pipe import Pipe
+from fewstep.networks import digest_of
+from fewstep.types import X
+
+__all__ = ["Encoded"]
+
+SHARD = 1000  # items or prompts in a file
+MOST = 16 << 30  # bytes of packed prompts that are kept; where they are more, each batch is encoded anew
+OTHER = -1.0  # the number of a prompt that is none of the data's
+
+
+@final
+class Encoded(Data):
+    """The items of ``source`` as latents, their captions as packed prompts; classes stay classes.
+
+    ``cache`` is where shards are kept, in a folder named by what they are made of: pipeline, data and size.
+    Raises ``DataError`` for data without captions where the pipeline reads text, and for images of another form.
+    """
+
+    def __init__(self, source: Data, pipe: Pipe, cache: Path) -> None:
+        if source.shape != (3, *pipe.size):
+            raise DataError(
+                f"The data {source.name!r} are items of {'x'.join(map(str, source.shape))}, but the pipeline makes "
+                f"images of 3x{pipe.size[0]}x{pipe.size[1]}. Give --size {pipe.size[0]}, or other data."
+            )
+        self.source, self.pipe = source, pipe
+        self.name, self.shape = source.name, pipe.shape
+        self.classes = pipe.classes
+        if pipe.classes and source.classes != pipe.classes:
+            raise DataError(
+                f"The pipeline tells {len(pipe.classes)} classes apart, the data {source.name!r} "
+                f"{len(source.classes)}. Give data with the same classes in the same order."
+            )
+        self._root = cache / "encoded" / self.fingerprint()[:16]
+        self._shards: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @cached_property
+    def condition(self) -> tuple[int, ...]:
+        packing = self.pipe.packing
+        return (packing.width,) if packing.shapes else ()
+
+    @property
+    def lazy(self) -> bool:
+        return True
+
+    @property
+    def checker(self) -> "PromptChecker":
+        return PromptChecker(self)
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """The caption of each item."""
+        return self.source.captions_of(range(len(self)))
+
+    @cached_property
+    def prompts(self) -> tuple[list[str], list[int]]:
+        """The captions, each once, and which of them each item has."""
+        number: dict[str, int] = {}
+        of_item = [number.setdefault(caption, len(number)) for caption in self.captions]
+        return list(number), of_item
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        x0 = self._rows("latents", indices, len(self), self._latents)
+        return Batch(x0, self.conditions(indices))
+
+    def conditions(self, indices: Sequence[int]) -> Tensor | None:
+        """Return the packed prompts of items, or their classes."""
+        if not self.condition:
+            return self.source.batch(indices).c if self.classes else None
+        texts, of_item = self.prompts
+        wanted = [of_item[i] for i in indices]
+        if len(texts) * self.condition[0] * 4 > MOST:
+            rows = self.pipe.prompts([texts[i] for i in wanted])
+            rows[:, 0] = torch.tensor(wanted) + 1
+            return rows
+        return self._rows("prompts", wanted, len(texts), self._packed)
+
+    def pictures(self, x: Tensor) -> Tensor:
+        return self.pipe.decode(x)
+
+    def prepare(self, progress: Callable[[int, int], None]) -> None:
+        """Encode whatever is not kept yet; says how many items are done, of how many."""
+        for start in range(0, len(self), SHARD):
+            progress(start, len(self))
+            self.batch([start])
+        progress(len(self), len(self))
+
+    def describe(self) -> dict[str, str]:
+        channels, height, width = self.shape
+        texts = self.prompts[0] if self.condition else []
+        cut = self.pipe.too_long(texts)
+        known = {"latents": f"{channels} channels of {height}x{width}, encoded by {self.pipe.place}"}
+        if texts:
+            read = self.pipe.family.text(self.pipe.pipeline)
+            longer = f", of which {cut:,} are longer than the {read} tokens that are read" if cut else ""
+            known["prompts"] = f"{len(texts):,}{longer}"
+        return self.source.describe() | known
+
+    def fingerprint(self) -> str:
+        networks = [part for part in self.pipe.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        outside = [digest_of(part) for part in networks if part is not self.pipe.backbone]
+        about = repr((self.pipe.size, self.pipe.family.name, outside))
+        return digest([self.source.fingerprint().encode(), about.encode()])
+
+    def _packed(self, start: int, stop: int) -> Tensor:
+        return self.pipe.prompts(self.prompts[0][start:stop], start + 1)
+
+    def _latents(self, start: int, stop: int) -> Tensor:
+        return self.pipe.encode(self.source.batch(range(start, stop)).x0).cpu()
+
+    def _rows(self, kind: str, wanted: Sequence[int], count: int, make: Callable[[int, int], Tensor]) -> Tensor:
+        """Return rows of shards; those that are not there yet are made."""
+        shards = {number: self._shard(kind, number, count, make) for number in {i // SHARD for i in wanted}}
+        return torch.stack([shards[i // SHARD][i % SHARD] for i in wanted])
+
+    def _shard(self, kind: str, number: int, count: int, make: Callable[[int, int], Tensor]) -> Tensor:
+        name = f"{kind}-{number:05}"
+        if name not in self._shards:
+            path = self._root / f"{name}.safetensors"
+            if not path.is_file():
+                made = make(number * SHARD, min((number + 1) * SHARD, count))
+                write_whole(path, save({kind: made.contiguous()}))
+            self._shards[name] = load_file(path)[kind]
+        return self._shards[name]
+
+
+@final
+class PromptChecker(Checker):
+    """Checks latents by what the data say of their images, and knows packed prompts by their number."""
+
+    bounded = False
+
+    def __init__(self, data: Encoded) -> None:
+        self.data, self.inner = data, data.source.checker
+        self.kinds = self.inner.kinds if self.inner is not None and data.condition else 0
+
+    def seen(self, x: X) -> Tensor:
+        images = self.data.pictures(x)
+        return images if self.inner is None else self.inner.seen(images)
+
+    def kind(self, c: Tensor) -> Tensor:
+        return self._asked_by(c, lambda inner, asked: inner.kind(asked), -torch.ones(len(c), dtype=torch.long))
+
+    def right(self, x: X, c: Tensor) -> Tensor:
+        images = self.data.pictures(x)
+        known = self._known(c)
+        found = torch.ones(len(c), dtype=torch.bool)
+        if self.inner is not None and known.any():
+            found[known] = self.inner.right(images[known], self._inner(c[known]))
+        return found
+
+    def words(self, c: Tensor) -> list[str]:
+        texts = self.data.prompts[0]
+        return [texts[int(i) - 1] if i > 0 else ("anything" if i == 0 else "a prompt of yours") for i in c[:, 0]]
+
+    def asked(self, words: Sequence[str]) -> Tensor:
+        rows = self.data.pipe.prompts(words)
+        rows[:, 0] = OTHER
+        return rows
+
+    def _asked_by(self, c: Tensor, ask: Callable[[Checker, Tensor], Tensor], otherwise: Tensor) -> Tensor:
+        known = self._known(c)
+        if self.inner is not None and known.any():
+            otherwise[known] = ask(self.inner, self._inner(c[known]))
+        return otherwise
+
+    def _known(self, c: Tensor) -> Tensor:
+        return (c[:, 0] > 0).cpu() if self.data.condition else torch.zeros(len(c), dtype=torch.bool)
+
+    def _inner(self, c: Tensor) -> Tensor:
+        """Return the conditions of the source that packed prompts of the data stand for."""
+        asked = None if self.inner is None else self.inner.asked(self.words(c))
+        if asked is None:
+            raise DataError(f"The data {self.data.source.name!r} cannot be asked in words.")
+        return asked

@@ -1,0 +1,98 @@
+"""Latents and prompts are those of the pipeline, encoded once, and their images are what is judged."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import fewstep as fs
+from fewstep.data.shapes import Shapes
+from fewstep.interop import Encoded, Packing, Pipe, open_pipe
+
+
+@pytest.fixture(scope="module")
+def pipe(folder: Path) -> Pipe:
+    return open_pipe(folder)
+
+
+@pytest.fixture(scope="module")
+def data(pipe: Pipe, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
+    return Encoded(Shapes(16, count=40), pipe, tmp_path_factory.mktemp("cache"))
+
+
+def test_packing_gives_back_what_was_packed() -> None:
+    parts = {"states": torch.randn(2, 3, 4), "pooled": torch.randn(2, 5)}
+    packing = Packing.of(parts)
+    rows = packing.pack(parts, first=7)
+    assert rows.shape == (2, packing.width)
+    assert rows[:, 0].tolist() == [7, 8]
+    assert all(part.equal(packing.unpack(rows)[name]) for name, part in parts.items())
+
+
+def test_packing_refuses_other_shapes() -> None:
+    with pytest.raises(fs.DataError, match=r"encoded as \{'a': \(3,\)\}; this model's prompts are \{'a': \(2,\)\}"):
+        Packing({"a": (2,)}).pack({"a": torch.zeros(1, 3)})
+
+
+def test_items_are_latents_and_packed_prompts(data: Encoded, pipe: Pipe) -> None:
+    batch, images = data.batch([3, 1]), data.source.batch([3, 1]).x0
+    assert batch.x0.equal(pipe.encode(images))
+    assert batch.c is not None
+    torch.testing.assert_close(batch.c[:, 1:], pipe.prompts(data.source.captions_of([3, 1]))[:, 1:])
+
+
+def test_empty_prompt_is_the_row_of_zeros(pipe: Pipe) -> None:
+    model = pipe.model(2, 1.0)
+    empty = pipe.prompts([""])
+    ours, theirs = model.sample([1], torch.zeros_like(empty)), model.sample([1], empty)
+    torch.testing.assert_close(ours, theirs)
+    assert not torch.allclose(ours, model.sample([1], pipe.prompts(["a red disc"])))
+
+
+def test_shards_are_read_and_not_made_again(data: Encoded, pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = data.batch([5])
+    again = Encoded(data.source, pipe, data._root.parent.parent)
+    monkeypatch.setattr(Pipe, "encode", lambda *_: pytest.fail("encoded twice"))
+    assert again.batch([5]).x0.equal(before.x0)
+
+
+def test_other_data_have_other_shards(data: Encoded, pipe: Pipe, tmp_path: Path) -> None:
+    other = Encoded(Shapes(16, count=40, seed=1), pipe, tmp_path)
+    assert other.fingerprint() != data.fingerprint() == Encoded(Shapes(16, count=40), pipe, tmp_path).fingerprint()
+
+
+def test_images_of_another_size_are_refused(pipe: Pipe, tmp_path: Path) -> None:
+    with pytest.raises(fs.DataError, match=r"makes images of 3x16x16. Give --size 16"):
+        Encoded(Shapes(32, count=8), pipe, tmp_path)
+
+
+def test_data_without_captions_are_refused(pipe: Pipe, tmp_path: Path) -> None:
+    class Bare(Shapes):  # type: ignore[misc]
+        captions_of = fs.Data.captions_of
+
+    with pytest.raises(fs.DataError, match="have no captions"):
+        Encoded(Bare(16, count=8), pipe, tmp_path).batch([0])
+
+
+def test_checker_reads_the_decoded_images(data: Encoded) -> None:
+    batch, checker = data.batch(range(12)), data.checker
+    plain = data.source.checker
+    assert batch.c is not None
+    assert checker.words(batch.c) == data.captions[:12]
+    images = data.pictures(batch.x0)
+    asked = data.source.batch(range(12)).c
+    assert asked is not None
+    assert plain is not None
+    assert checker.right(batch.x0, batch.c).tolist() == plain.right(images, asked).tolist()
+    assert checker.kind(batch.c).tolist() == plain.kind(asked).tolist()
+    assert checker.kind(torch.zeros_like(batch.c)).tolist() == [-1] * 12
+
+
+def test_prompt_of_a_person_is_asked_for(data: Encoded, pipe: Pipe) -> None:
+    row = data.checker.asked(["a red disc"])
+    assert row[0, 1:].equal(pipe.prompts(["a red disc"])[0, 1:])
+    assert data.checker.words(row) == ["a prompt of yours"]
+
+
+def test_too_long_prompts_are_said(data: Encoded) -> None:
+    assert "longer than the 12 tokens that are read" in data.describe()["prompts"]

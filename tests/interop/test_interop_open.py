@@ -1,0 +1,103 @@
+"""What is opened is what was saved; what cannot be opened is refused in words."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import built
+
+from fewstep import DataError, WeightsError
+from fewstep.interop import is_pipeline, open_pipe
+
+
+def test_folder_is_the_pipeline_that_was_saved(folder: Path) -> None:
+    pipe, saved = open_pipe(folder), built("sd")
+    assert (pipe.size, pipe.shape, pipe.family.name) == ((16, 16), (4, 8, 8), "sd")
+    assert all(a.equal(b) for a, b in zip(pipe.backbone.parameters(), saved.unet.parameters(), strict=True))
+    assert not any(weight.requires_grad for weight in pipe.coder.parameters())
+
+
+@pytest.mark.parametrize(("place", "found"), [("owner/name", True), ("nowhere", False), ("/no/where", False)])
+def test_hub_ids_are_told_from_paths(place: str, found: bool) -> None:
+    assert is_pipeline(place) is found
+
+
+def test_hub_id_without_network_says_what_to_do() -> None:
+    with pytest.raises(WeightsError, match=r"owner/name cannot be opened.*give its folder"):
+        open_pipe("owner/name")
+
+
+def test_missing_folder_is_refused() -> None:
+    with pytest.raises(WeightsError, match="nowhere is no diffusers folder"):
+        open_pipe("nowhere")
+
+
+def test_unknown_family_is_named_with_the_known_ones(folder: Path, tmp_path: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDifusionPipeline"}))
+    with pytest.raises(WeightsError, match=r"StableDifusionPipeline, which fewstep does not know.*FluxPipeline"):
+        open_pipe(tmp_path)
+
+
+def test_missing_component_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "sd")
+    shutil.rmtree(tmp_path / "sd" / "vae")
+    with pytest.raises(WeightsError, match="lacks vae, which its model_index"):
+        open_pipe(tmp_path / "sd")
+
+
+def test_pickles_are_not_read(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "sd")
+    weights = tmp_path / "sd" / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save({}, weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(WeightsError, match="cannot be opened as a pipeline"):
+        open_pipe(tmp_path / "sd")
+
+
+def test_size_that_is_not_whole_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"17 x 16 pixels were asked for.*units of 2.*Give 16 x 16"):
+        open_pipe(folder, (17, 16))
+
+
+def test_too_long_prompts_are_counted(folder: Path) -> None:
+    assert open_pipe(folder).too_long(["a", "a very long prompt"]) == 1
+
+
+def lora(folder: Path, to: Path, prefix: str = "unet") -> Path:
+    """Save a random adapter of one layer of the tiny U-Net."""
+    from diffusers import StableDiffusionPipeline
+    from peft import LoraConfig
+    from safetensors.torch import load_file, save_file
+
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
+    from peft import get_peft_model_state_dict
+
+    StableDiffusionPipeline.save_lora_weights(to, get_peft_model_state_dict(pipe.unet))
+    file = to / "pytorch_lora_weights.safetensors"
+    if prefix != "unet":
+        save_file({key.replace("unet.", prefix): value for key, value in load_file(file).items()}, file)
+    return to
+
+
+def test_style_is_merged(folder: Path, tmp_path: Path) -> None:
+    plain, styled = open_pipe(folder), open_pipe(folder, lora=lora(folder, tmp_path))
+    before, after = dict(plain.backbone.named_parameters()), dict(styled.backbone.named_parameters())
+    changed = {name for name, weight in before.items() if not weight.equal(after[name])}
+    assert changed == {name for name in before if name.endswith("to_q.weight")}
+    assert styled.model().facts["style"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["transformer.", "", "unet.nothing."])
+def test_style_of_another_base_is_refused(folder: Path, tmp_path: Path, prefix: str) -> None:
+    style = lora(folder, tmp_path, prefix)
+    with pytest.raises(WeightsError, match="pytorch_lora_weights"):
+        open_pipe(folder, lora=style)
+
+
+def test_missing_style_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="There is no LoRA file"):
+        open_pipe(folder, lora=tmp_path)

@@ -24,6 +24,7 @@ ORDER = (
     "process vp",
     "predict",
     "times",
+    "levels",
     "pairs endpoints",
     "denoiser",
     "flowmap critic",

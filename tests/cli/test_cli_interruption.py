@@ -53,8 +53,8 @@ def test_interruption_of_any_command_exits_130(fewstep, student, monkeypatch, wo
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fewstep.cli.sampling.load_model", interrupt)
-    monkeypatch.setattr("fewstep.cli.measuring.load_model", interrupt)
+    monkeypatch.setattr("fewstep.cli.sampling.model_at", interrupt)
+    monkeypatch.setattr("fewstep.cli.measuring.model_at", interrupt)
     answer = fewstep(word, student)
     assert answer.code == 130
     assert (

@@ -12,9 +12,9 @@ from fewstep.data import Data
 from fewstep.errors import DataError
 from fewstep.evaluate import grid, write_wav
 from fewstep.jobs.origin import data_for
+from fewstep.jobs.pipelines import model_at, pipe_of
 from fewstep.labels import label_index
 from fewstep.model import Model
-from fewstep.store import load_model
 
 __all__ = ["Request", "accelerated", "sample"]
 
@@ -35,9 +35,11 @@ class Request:
 def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
     """Sample a model and write one file: a picture of one image or of a grid of them, or sounds in a row."""
     _ending(out, ".png", ".wav")
-    model = accelerated(load_model(folder))
-    if len(model.shape) == 3:
-        data = data_for(model, folder) if model.condition else None
+    model = accelerated(model_at(folder))
+    if "pipeline" in model.facts and (request.label is not None or not model.conditional):
+        _prompted(model, request, _ending(out or Path("out.png"), ".png"), scale)
+    elif len(model.shape) == 3:
+        data = data_for(model, folder) if model.condition or "pipeline" in model.facts else None
         _picture(model, data, request, _ending(out or Path("out.png"), ".png"), scale)
     else:
         _sounds(model, data_for(model, folder), request, _ending(out or Path("out.wav"), ".wav"))
@@ -54,9 +56,28 @@ def _picture(model: Model, data: Data | None, request: Request, out: Path, scale
         c = _conditions(model, data, request)
         said = _asked(data, c)
         images, seconds = _timed(model, request, c, _negative(model, data, request))
+    shown = images if data is None else data.pictures(images)
+    _draw(shown, out, scale, request, _said(_words(model, request, "image") | said, seconds))
+
+
+def _prompted(model: Model, request: Request, out: Path, scale: int | None) -> None:
+    """Draw what a pipeline's student, or the pipeline itself, makes of a prompt; no data are needed for that."""
+    pipe = pipe_of(model)
+    if model.condition:
+        c, negative = (None if text is None else pipe.prompts([text]) for text in (request.label, request.negative))
+        asked: list[int] | Tensor | None = _repeated(c, request)
+        away: str | Tensor | None = _repeated(negative, request)
+    else:
+        asked, away = _labels(model, request), request.negative
+    latents, seconds = _timed(model, request, asked, away)
+    said = {"asked for": request.label or ""}
+    _draw(pipe.decode(latents), out, scale, request, _said(_words(model, request, "image") | said, seconds))
+
+
+def _draw(images: Tensor, out: Path, scale: int | None, request: Request, words: dict[str, str]) -> None:
+    """Write a grid of images and say all about it."""
     enlarged = scale or max(1, ceil(TILE / max(images.shape[2:], default=1)))
     grid(images, out, ceil(sqrt(request.count)), enlarged)
-    words = _said(_words(model, request, "image") | said, seconds)
     say(words | {"picture": f"{out}, pixels enlarged {enlarged} times"})
 
 

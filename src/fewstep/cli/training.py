@@ -14,7 +14,7 @@ from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
-from fewstep.jobs.pipelines import Asked, computed, encoded, opened
+from fewstep.jobs.pipelines import Asked, computed, encoded, fitting, opened, prepare
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
 from fewstep.store import load_model
@@ -72,9 +72,10 @@ def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | 
     pipe, teacher = opened(asked)
     order = replace(order, settings=[*computed(read(order.recipe), teacher), *order.settings])
     recipe = few_step_recipe(order, steps)
-    known = encoded(data, pipe, cache_folder(), not order.quiet)
+    known = encoded(data, pipe, cache_folder())
     say(known.describe())
-    _run(order, recipe, known, data, (teacher, Path(asked.place)))
+    prepare(known, not order.quiet)
+    _run(order, recipe, known, data, (fitting(teacher, recipe), Path(asked.place)))
 
 
 def _refuse_for_models(asked: Asked) -> None:

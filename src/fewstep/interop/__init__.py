@@ -4,6 +4,6 @@ from fewstep.interop.bridge import Bridge
 from fewstep.interop.encoded import Encoded
 from fewstep.interop.open import is_pipeline, open_pipe
 from fewstep.interop.packing import Packing
-from fewstep.interop.pipe import Pipe
+from fewstep.interop.pipe import Pipe, on_levels
 
-__all__ = ["Bridge", "Encoded", "Packing", "Pipe", "is_pipeline", "open_pipe"]
+__all__ = ["Bridge", "Encoded", "Packing", "Pipe", "is_pipeline", "on_levels", "open_pipe"]

@@ -11,6 +11,7 @@ from torch import nn
 from fewstep.errors import DataError, MissingExtra, WeightsError, nearest
 from fewstep.interop.families import FAMILIES, Family
 from fewstep.interop.pipe import Pipe
+from fewstep.interop.quiet import quiet
 
 __all__ = ["INDEX", "is_pipeline", "open_pipe"]
 
@@ -67,7 +68,10 @@ def _read(place: str) -> Any:
             "owner/name. Give one of these."
         )
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(place, use_safetensors=True, local_files_only=path.is_dir())
+        with quiet():
+            return diffusers.DiffusionPipeline.from_pretrained(
+                place, use_safetensors=True, local_files_only=path.is_dir()
+            )
     except Exception as error:  # readers raise all kinds: OSError, ValueError, those of the hub and of safetensors
         what = "Complete the folder." if path.is_dir() else (
             "Is the network reachable, and the id right? Without a network, download the repository elsewhere and give "

@@ -1,8 +1,7 @@
 """A diffusers pipeline as a teacher: prompts to conditions, images to latents and back, the backbone to a model."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +13,8 @@ from fewstep.guidance import CFG
 from fewstep.interop.bridge import Bridge, around
 from fewstep.interop.families import Family
 from fewstep.interop.packing import Packing
+from fewstep.interop.quiet import quiet
+from fewstep.levels import AtHome, Levels, OnLevels
 from fewstep.model import Model
 from fewstep.predict import Prediction
 from fewstep.process import Process
@@ -21,7 +22,7 @@ from fewstep.sampling import ManyStep
 from fewstep.solvers import DDIM
 from fewstep.times import Trailing
 
-__all__ = ["Pipe"]
+__all__ = ["Pipe", "on_levels"]
 
 AT_ONCE = 64  # prompts or images that are encoded together
 
@@ -165,17 +166,8 @@ def shift(coder: Any) -> float:
     return float(coder.config.get("shift_factor") or 0.0)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries from printing every prompt that is too long for them; ``too_long`` counts these."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    levels = [diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()]
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        diffusers_logging.set_verbosity(levels[0])
-        transformers_logging.set_verbosity(levels[1])
+def on_levels(model: Model) -> Model:
+    """Return the same model on the clock of noise levels, for recipes whose times are these."""
+    home, sampler = model.view.process, model.sampler
+    view = replace(model.view, process=Levels(home, home.sigma_data), prediction=AtHome(model.view.prediction, home))
+    return replace(model, view=view, sampler=replace(sampler, schedule=OnLevels(home, sampler.schedule)))  # type: ignore[type-var]

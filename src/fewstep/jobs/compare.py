@@ -23,8 +23,8 @@ from fewstep.files import write_whole
 from fewstep.jobs.heard import listening
 from fewstep.jobs.measure import CACHE, judge_for, measure_all
 from fewstep.jobs.origin import data_for
+from fewstep.jobs.pipelines import model_at
 from fewstep.model import Model
-from fewstep.store import load_model
 from fewstep.versions import hardware
 
 __all__ = ["Comparison", "compare", "names_of", "stored_rows"]
@@ -61,7 +61,7 @@ def compare(folders: Sequence[Path], out: Path, how: Comparison) -> list[Row]:
     models are judged now.  Returns the rows, the floor first.
     """
     named = names_of(folders)
-    models = {name: load_model(folder) for name, folder in named.items()}
+    models = {name: model_at(folder) for name, folder in named.items()}
     data = data_for(next(iter(models.values())), folders[0], how.data)
     _refuse_different(models, named)
     jobs = [(name, model, steps) for name, model in models.items() for steps in model.sampler.made_for]
@@ -126,7 +126,8 @@ def _strips(rows: list[Row], models: Mapping[str, Model], data: Data) -> Iterato
             model = models[row.model]
             about = f"{1000 * (row.seconds_per_image or 0):.2f} ms an image\nFréchet distance {row.frechet or 0:.3g}"
             title = f"{row.model}, {row.steps} step{'s' if row.steps != 1 else ''}"
-            yield Strip(title, about, model.sample(range(SHOWN), _shown(model, data), row.steps))
+            samples = model.sample(range(SHOWN), _shown(model, data), row.steps)
+            yield Strip(title, about, data.pictures(samples))
 
 
 def _shown(model: Model, data: Data) -> list[int] | Tensor | None:

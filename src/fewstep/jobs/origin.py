@@ -82,6 +82,10 @@ def _remembered(model: Model, folder: Path) -> str:
         return origin.data
     if name in NAMED:
         return str(name)
+    if name is None:
+        raise DataError(
+            f"{folder} does not say which data it learned from. Give them with --data, or a prompt with --label."
+        )
     raise DataError(
         f"The model in {folder} was trained on {name!r}, but the folder does not say where these data lie. "
         "Give them with --data."

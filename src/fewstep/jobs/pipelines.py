@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewstep.data import Data, open_data
+from fewstep.data import open_data
 from fewstep.errors import DataError
 from fewstep.guidance import CFG
-from fewstep.interop import Encoded, Pipe, open_pipe
+from fewstep.interop import Encoded, Pipe, is_pipeline, on_levels, open_pipe
 from fewstep.jobs.measure import CACHE
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
-from fewstep.recipes import Document
+from fewstep.recipes import Document, Recipe
+from fewstep.store import load_model
 
-__all__ = ["KEPT", "Asked", "computed", "encoded", "opened", "pipe_of"]
+__all__ = ["KEPT", "Asked", "computed", "encoded", "fitting", "model_at", "opened", "pipe_of", "prepare"]
 
 KEPT = (
     "pipeline",
@@ -32,11 +33,18 @@ class Asked:
     guidance: float | None = None
 
 
-def opened(asked: Asked, steps: int | None = None) -> tuple[Pipe, Model]:
+def opened(asked: Asked) -> tuple[Pipe, Model]:
     """Open a pipeline and return it with the teacher that it is."""
     size = None if asked.size is None else (asked.size, asked.size)
     pipe = open_pipe(asked.place, size, asked.style)
-    return pipe, pipe.model(steps, asked.guidance)
+    return pipe, pipe.model(None, asked.guidance)
+
+
+def fitting(model: Model, recipe: Recipe) -> Model:
+    """Return a pipeline's model on the clock of a recipe: that of noise levels, where its times go beyond the own one's
+    end."""
+    first = float(recipe.sampler.schedule.points(1)[0])
+    return on_levels(model) if first > model.view.process.t_max else model
 
 
 def pipe_of(model: Model) -> Pipe:
@@ -50,13 +58,20 @@ def pipe_of(model: Model) -> Pipe:
     return open_pipe(model.facts["pipeline"], (height, width), model.facts.get("style"))
 
 
-def encoded(name: str, pipe: Pipe, cache: Path = CACHE, show: bool = False) -> Encoded:
-    """Open data by name and encode them, with a bar.  Raises ``DataError`` for data of another form."""
-    data: Data = open_data(name, pipe.size[0])
-    found = Encoded(data, pipe, cache)
+def model_at(folder: Path | str) -> Model:
+    """Return the model in a folder: one of ours, or the teacher that a diffusers pipeline is."""
+    return open_pipe(folder).model() if is_pipeline(folder) else load_model(folder)
+
+
+def encoded(name: str, pipe: Pipe, cache: Path = CACHE) -> Encoded:
+    """Open data by name as a pipeline sees them.  Raises ``DataError`` for data of another form."""
+    return Encoded(open_data(name, pipe.size[0]), pipe, cache)
+
+
+def prepare(data: Encoded, show: bool) -> None:
+    """Encode what is not encoded yet, with a bar."""
     with bar("encoding", show) as move:
-        found.prepare(lambda done, total: move(done, total))
-    return found
+        data.prepare(move)
 
 
 def computed(document: Document, model: Model) -> list[str]:

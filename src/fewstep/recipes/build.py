@@ -15,6 +15,7 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from fewstep import endpoints, guidance, pairs, points, predict, scalars, solvers, terms, times, training
 from fewstep.errors import RecipeError, nearest
+from fewstep.levels import Levels
 from fewstep.process import EDM, Linear, Process, TrigFlow
 from fewstep.recipes.read import Document
 from fewstep.sampling import Sampler
@@ -61,7 +62,7 @@ HOMES: dict[type, str] = {
 def choices(kind: type) -> dict[str, type]:
     """Return the public classes of a kind by their simplified names."""
     if kind is Process:
-        found: list[type] = [EDM, Linear, TrigFlow, VP]
+        found: list[type] = [EDM, Levels, Linear, TrigFlow, VP]
     else:
         home = importlib.import_module(HOMES[kind])
         found = [vars(home)[name] for name in home.__all__ if inspect.isclass(vars(home)[name])]

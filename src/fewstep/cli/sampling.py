@@ -137,7 +137,7 @@ def _conditions(model: Model, data: Data, request: Request) -> Tensor | None:
         return None
     if request.label is not None:
         return _repeated(_condition(data, request.label, "--label"), request)
-    return data.batch([(request.seed + i) % len(data) for i in range(request.count)]).c
+    return data.conditions([(request.seed + i) % len(data) for i in range(request.count)])
 
 
 def _negative(model: Model, data: Data, request: Request) -> str | Tensor | None:
@@ -154,7 +154,7 @@ def _repeated(c: Tensor | None, request: Request) -> Tensor | None:
 def _condition(data: Data, text: str, option: str) -> Tensor | None:
     """Return the condition of the item with this number, or the one that is asked for in words."""
     if text.isdecimal() and int(text) < len(data):
-        return data.batch([int(text)]).c
+        return data.conditions([int(text)])
     asked = None if data.checker is None else data.checker.asked([text])
     if asked is None:
         raise DataError(

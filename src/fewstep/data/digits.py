@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
+from torch import Tensor
 
 from fewstep.batch import Batch
 from fewstep.data.base import Data, digest
@@ -35,8 +36,10 @@ class Digits(Data):
         return len(self._labels)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        return Batch(self._x0[chosen], self._labels[chosen])
+        return Batch(self._x0[torch.as_tensor(indices, dtype=torch.long)], self.conditions(indices))
+
+    def conditions(self, indices: Sequence[int]) -> Tensor:
+        return self._labels[torch.as_tensor(indices, dtype=torch.long)]
 
     def describe(self) -> dict[str, str]:
         return {

@@ -16,6 +16,7 @@ from fewstep.data.decode import COLOUR, GREY, Unusable, decode
 from fewstep.data.scan import Listing, scan
 from fewstep.data.survey import Progress, Survey, common_side, crew, survey
 from fewstep.errors import DataError, RecipeError
+from fewstep.types import Cond
 
 __all__ = ["ImageFolder"]
 
@@ -82,9 +83,14 @@ class ImageFolder(Data):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return the images with these numbers. Raises ``DataError`` when a file can no longer be decoded."""
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        pixels = self._decoded(indices) if self.pixels is None else self.pixels[chosen]
-        return Batch(pixels.float() / 127.5 - 1, None if self.labels is None else self.labels[chosen])
+        if self.pixels is None:
+            pixels = self._decoded(indices)
+        else:
+            pixels = self.pixels[torch.as_tensor(indices, dtype=torch.long)]
+        return Batch(pixels.float() / 127.5 - 1, self.conditions(indices))
+
+    def conditions(self, indices: Sequence[int]) -> Cond:
+        return None if self.labels is None else self.labels[torch.as_tensor(indices, dtype=torch.long)]
 
     def captions_of(self, indices: Sequence[int]) -> list[str]:
         return [self.captions[i] for i in indices] if self.captions else super().captions_of(indices)

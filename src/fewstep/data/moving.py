@@ -35,17 +35,19 @@ class MovingDigits(Data):
     classes = Digits.classes
 
     def __init__(self, seed: int = 0) -> None:
-        scans = Digits()
-        whole = scans.batch(range(len(scans)))
-        draws = torch.rand(len(scans), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        self._x0, self._labels = _clips(whole.x0, draws), whole.c
+        self._scans = Digits()
+        count = len(self._scans)
+        draws = torch.rand(count, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        self._x0 = _clips(self._scans.batch(range(count)).x0, draws)
 
     def __len__(self) -> int:
         return len(self._x0)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        return Batch(self._x0[chosen], None if self._labels is None else self._labels[chosen])
+        return Batch(self._x0[torch.as_tensor(indices, dtype=torch.long)], self.conditions(indices))
+
+    def conditions(self, indices: Sequence[int]) -> Tensor:
+        return self._scans.conditions(indices)
 
     def describe(self) -> dict[str, str]:
         return {
@@ -55,8 +57,7 @@ class MovingDigits(Data):
         }
 
     def fingerprint(self) -> str:
-        labels = b"" if self._labels is None else self._labels.numpy().tobytes()
-        return digest([self._x0.numpy().tobytes(), labels])
+        return digest([self._x0.numpy().tobytes(), self.conditions(range(len(self))).numpy().tobytes()])
 
 
 def _clips(scans: Tensor, draws: Tensor) -> Tensor:

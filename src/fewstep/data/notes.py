@@ -55,8 +55,10 @@ class Notes(Data):
         return MelEar()
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        return Batch(self._x0[chosen], self._c[chosen])
+        return Batch(self._x0[torch.as_tensor(indices, dtype=torch.long)], self.conditions(indices))
+
+    def conditions(self, indices: Sequence[int]) -> Tensor:
+        return self._c[torch.as_tensor(indices, dtype=torch.long)]
 
     def describe(self) -> dict[str, str]:
         about = "24 pitches, 3 timbres, loudness, attack and decay"
@@ -97,8 +99,10 @@ class NotesWave(Data):
         return WaveEar()
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        return Batch(self._x0[chosen], self._c[chosen])
+        return Batch(self._x0[torch.as_tensor(indices, dtype=torch.long)], self.conditions(indices))
+
+    def conditions(self, indices: Sequence[int]) -> Tensor:
+        return self._c[torch.as_tensor(indices, dtype=torch.long)]
 
     def describe(self) -> dict[str, str]:
         return _described(self, "waveforms", "its log-mel, 80 bands x 32 frames")

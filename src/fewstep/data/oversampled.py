@@ -8,6 +8,7 @@ import torch
 from fewstep.batch import Batch
 from fewstep.data.base import Data, digest
 from fewstep.errors import DataError
+from fewstep.types import Cond
 
 __all__ = ["Oversampled"]
 
@@ -22,7 +23,7 @@ class Oversampled(Data):
 
     def __init__(self, inner: Data, shares: Mapping[int, float]) -> None:
         self.inner, self.name, self.shape, self.classes = inner, inner.name, inner.shape, inner.classes
-        labels = inner.batch(range(len(inner))).c
+        labels = inner.conditions(range(len(inner)))
         if labels is None or labels.is_floating_point():
             raise DataError(f"{inner.name!r} has no classes, so none can have a share. Leave 'shares' out.")
         rest = torch.arange(len(labels))[~torch.isin(labels, torch.tensor(list(shares)))]
@@ -51,6 +52,9 @@ class Oversampled(Data):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         return self.inner.batch(self._items[list(indices)].tolist())
+
+    def conditions(self, indices: Sequence[int]) -> Cond:
+        return self.inner.conditions(self._items[list(indices)].tolist())
 
     def describe(self) -> dict[str, str]:
         return self.inner.describe()

@@ -13,6 +13,7 @@ from fewstep.data.base import Data, digest
 from fewstep.data.pairs_index import PairsIndex, PairsPlan, differences, read_index, write_index
 from fewstep.data.pairs_shard import noise, read_shard, write_shard
 from fewstep.errors import DataError
+from fewstep.types import Cond
 
 __all__ = ["PairStore", "PairsPlan", "write_pairs"]
 
@@ -72,16 +73,23 @@ class PairStore(Data):
         return self.index.plan.count
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        items = range(len(self))  # refuses an index past the end, which a short last shard would not
-        places = [divmod(items[index], self.index.plan.shard) for index in indices]
-        c = [shard.c for shard in self.shards if shard.c is not None]
+        places = self._places(indices)
         path = [shard.path for shard in self.shards if shard.path is not None]
         return Batch(
             _picked([shard.x0 for shard in self.shards], places),
-            _picked(c, places) if c else None,
+            self.conditions(indices),
             _picked([noise(shard) for shard in self.shards], places),
             _picked(path, places) if path else None,
         )
+
+    def conditions(self, indices: Sequence[int]) -> Cond:
+        c = [shard.c for shard in self.shards if shard.c is not None]
+        return _picked(c, self._places(indices)) if c else None
+
+    def _places(self, indices: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the shard of each pair and its row there."""
+        items = range(len(self))  # refuses an index past the end, which a short last shard would not
+        return [divmod(items[index], self.index.plan.shard) for index in indices]
 
     def describe(self) -> dict[str, str]:
         size = "x".join(str(length) for length in self.shape)

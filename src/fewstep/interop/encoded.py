@@ -16,7 +16,7 @@ from fewstep.errors import DataError
 from fewstep.files import write_whole
 from fewstep.interop.pipe import Pipe
 from fewstep.networks import digest_of
-from fewstep.types import X
+from fewstep.types import Cond, X
 
 __all__ = ["Encoded"]
 
@@ -82,10 +82,9 @@ class Encoded(Data):
         x0 = self._rows("latents", indices, len(self), self._latents)
         return Batch(x0, self.conditions(indices))
 
-    def conditions(self, indices: Sequence[int]) -> Tensor | None:
-        """Return the packed prompts of items, or their classes."""
+    def conditions(self, indices: Sequence[int]) -> Cond:
         if not self.condition:
-            return self.source.batch(indices).c if self.classes else None
+            return self.source.conditions(indices) if self.classes else None
         texts, of_item = self.prompts
         wanted = [of_item[i] for i in indices]
         if len(texts) * self.condition[0] * 4 > MOST:

@@ -133,5 +133,5 @@ def _strips(rows: list[Row], models: Mapping[str, Model], data: Data) -> Iterato
 def _shown(model: Model, data: Data) -> list[int] | Tensor | None:
     """Return the classes in turn, or the conditions of the first items."""
     if model.condition:
-        return data.batch([i % len(data) for i in range(SHOWN)]).c
+        return data.conditions([i % len(data) for i in range(SHOWN)])
     return [i % len(model.classes) for i in range(SHOWN)] if model.classes else None

@@ -144,7 +144,7 @@ def _prepare(
     record.board = Board(record.root) if options.tensorboard and record.writes else None
     maker = origin if recipe.pairs is not None and recipe.pairs.from_ == "origin" else teacher
     if recipe.pairs is not None and maker is not None:
-        labels = data.batch(range(len(data))).c
+        labels = data.conditions(range(len(data)))
         maker.to(accelerator.device)
         with accelerator.main_process_first():
             own = options.folder / "pairs"

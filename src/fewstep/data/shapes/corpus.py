@@ -72,6 +72,9 @@ class Shapes(Data):
         scenes = self._scenes(indices)
         return Batch(render(scenes, self.shape[-1]), condition([scene.said for scene in scenes]))
 
+    def conditions(self, indices: Sequence[int]) -> Tensor:
+        return condition(self.meanings(indices))
+
     def meanings(self, indices: Sequence[int]) -> list[Meaning]:
         """Return what the captions of these items say."""
         return [scene.said for scene in self._scenes(indices)]

@@ -1,5 +1,7 @@
 """Networks for signals: shapes, conditions by vector and by map, and forward-mode derivatives."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -120,7 +122,9 @@ def test_a_length_that_does_not_divide_is_refused():
 def test_a_multi_period_discriminator_judges_and_does_nothing_else():
     torch.manual_seed(0)
     net, x = MultiPeriod(), torch.randn(4, 1, 1000)
-    assert net(x, torch.zeros(4), None, judge=1).shape == (4,)
+    rows = [math.ceil(1000 / period) for period in (2, 3, 5, 7, 11)]  # then four layers that leave out two of three
+    places = [math.ceil(count / 3**4) * period for count, period in zip(rows, (2, 3, 5, 7, 11), strict=True)]
+    assert [each.shape for each in net(x, torch.zeros(4), None, judge=1)] == [(4, count) for count in places]
     with pytest.raises(RecipeError, match="only judges"):
         net(x, torch.zeros(4))
 
@@ -128,7 +132,8 @@ def test_a_multi_period_discriminator_judges_and_does_nothing_else():
 def test_judgements_of_a_multi_period_discriminator_do_not_mix_items():
     torch.manual_seed(0)
     net, x = MultiPeriod(), torch.randn(4, 1, 1000)
-    assert torch.allclose(net(x, judge=1)[2], net(x[2:3], judge=1)[0], atol=1e-6)
+    for together, alone in zip(net(x, judge=1), net(x[2:3], judge=1), strict=True):
+        assert torch.allclose(together[2], alone[0], atol=1e-6)
 
 
 def test_a_period_sees_every_so_many_samples_in_a_column():

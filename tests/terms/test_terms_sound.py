@@ -1,5 +1,7 @@
 """What costs on sounds are computed on: log-mels, a teacher's features, a critic's; both branches of a student."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -122,6 +124,18 @@ def test_features_of_a_critic_pass_the_gradient_to_the_sample_alone():
     assert net.sound.grad.any()
     assert all(parameter.grad is None for parameter in critic.parameters())
     assert term(wave_turn(Fixed(tone(880)), tone(880), critic)).item() == 0
+
+
+def test_cost_of_several_periods_is_the_mean_of_their_costs():
+    """And not that of their mean logit, which the losses of the paper are not linear in."""
+    torch.manual_seed(0)
+    critic, real, fake = MultiPeriod(periods=(2, 5)).double(), tone(880), tone(440)
+    periods = [critic.get_submodule(name) for name in ("period2", "period5")]
+    turn, clean = wave_turn(Fixed(fake), real, critic), {"times": CLEAN, "loss": LeastSquares()}
+    tricked = sum((1 - period(fake)).square().mean() for period in periods) / 2
+    told = sum((1 - period(real)).square().mean() + period(fake).square().mean() for period in periods) / 2
+    assert torch.allclose(Adversarial("critic", **clean)(turn), tricked)
+    assert torch.allclose(Discriminate(**clean)(replace(turn, me="critic")), told)
 
 
 def test_feature_matching_is_the_sum_of_the_taps_means():

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
@@ -31,10 +30,9 @@ class Period(nn.Module):
 
 
 class MultiPeriod(nn.Module):
-    """``net(x, label, c, judge=True)``: a logit (b,) for waveforms x (b, channels, samples); knows no time.
+    """``net(x, label, c, judge=1)``: for each period a head's logits of waveforms x (b, channels, samples).
 
-    The logit is the mean over places and periods.  Features are tapped at ``period2.layers.1`` and the like, before
-    their activation.
+    It knows no time.  Features are tapped at ``period2.layers.1`` and the like, before their activation.
     Raises ``RecipeError`` when it is asked for anything but a judgement.
     Source: HiFi-GAN, Kong et al., NeurIPS 2020, section 2.3; periods of PeriodWave-Turbo, arXiv 2408.08019.  *Ours*:
     narrower (32 to 1024 channels there), no weight normalisation.
@@ -48,11 +46,13 @@ class MultiPeriod(nn.Module):
         for name, period in zip(self.names, periods, strict=True):
             self.add_module(name, Period(channels, period, widths))
 
-    def forward(self, x: Tensor, label: Tensor | None = None, c: Tensor | None = None, *, judge: int = 0) -> Tensor:
-        """Return logits (b,)."""
+    def forward(
+        self, x: Tensor, label: Tensor | None = None, c: Tensor | None = None, *, judge: int = 0
+    ) -> list[Tensor]:
+        """Return logits (b, places) for each period: a cost is one of each place, not of their mean."""
         if not judge:
             raise RecipeError(
                 "a multi-period discriminator was asked to denoise, but it only judges; make it the critic of an "
                 "adversarial term, and give the learner no term that denoises."
             )
-        return torch.stack([self.get_submodule(name)(x).mean(1) for name in self.names]).mean(0)
+        return [self.get_submodule(name)(x) for name in self.names]

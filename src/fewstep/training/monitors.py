@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from fewstep.errors import UnhealthyTraining
 from fewstep.training.loop import Report
@@ -65,52 +67,66 @@ class Connected(Monitor):
 
 
 @dataclass
-class RunawayCritic(Monitor):
-    """Stops when a critic tells real from generated almost always over the last ``turns`` looks."""
+class Lasting(Monitor):
+    """Stops when what a learner's last ``turns`` looks noted of its critic is an illness together."""
 
-    most: float = 0.995
-    turns: int = 200
-    _seen: dict[str, deque[float]] = field(default_factory=dict)
+    note: ClassVar[str]
+    turns: int
+    _seen: dict[str, deque[float]] = field(default_factory=dict, init=False)
+
+    @abstractmethod
+    def illness(self, seen: Sequence[float]) -> str:
+        """Return what is wrong with the critic and what to try, or nothing; the last look comes last."""
 
     def __call__(self, report: Report) -> None:
-        """Average the critic's accuracy."""
-        accuracy = report.notes.get("critic accuracy")
-        if accuracy is None:
+        """Remember the note, and look at all of them once there are so many."""
+        if self.note not in report.notes:
             return
         seen = self._seen.setdefault(report.learner, deque(maxlen=self.turns))
-        seen.append(accuracy)
-        mean = sum(seen) / len(seen)
-        if len(seen) == self.turns and mean > self.most:
-            raise UnhealthyTraining(
-                f"At step {report.step} the critic {report.learner!r} has been right {mean:.1%} of the time for "
-                f"{self.turns} turns, so its gradient no longer tells the student anything. Lower the critic's "
-                "learning rate or its weight, judge at higher noise levels, or let the student take more turns."
-            )
+        seen.append(report.notes[self.note])
+        found = self.illness(seen) if len(seen) == self.turns else ""
+        if found:
+            raise UnhealthyTraining(f"At step {report.step} the critic {report.learner!r} {found}")
 
 
 @dataclass
-class ExplodingCritic(Monitor):
+class RunawayCritic(Lasting):
+    """Stops when a critic tells real from generated almost always over the last ``turns`` looks."""
+
+    note = "critic accuracy"
+    turns: int = 200
+    most: float = 0.995
+
+    def illness(self, seen: Sequence[float]) -> str:
+        """Average the critic's accuracy."""
+        mean = sum(seen) / len(seen)
+        if not mean > self.most:
+            return ""
+        return (
+            f"has been right {mean:.1%} of the time for {self.turns} turns, so its gradient no longer tells the "
+            "student anything. Lower the critic's learning rate or its weight, judge at higher noise levels, or let "
+            "the student take more turns."
+        )
+
+
+@dataclass
+class ExplodingCritic(Lasting):
     """Stops when the mean size of a critic's logits is above ``most`` in most of the last ``turns`` looks.
 
     A logit is the logarithm of a density ratio: beyond 17 softplus has no gradient left in float32 on the side that is
     right, and from 50 on (odds of 10^21) the number is no estimate any more, of any of the losses.
     """
 
-    most: float = 50.0
+    note = "critic logit"
     turns: int = 20
-    _seen: dict[str, deque[float]] = field(default_factory=dict)
+    most: float = 50.0
 
-    def __call__(self, report: Report) -> None:
+    def illness(self, seen: Sequence[float]) -> str:
         """Take the median of the sizes of the critic's logits."""
-        size = report.notes.get("critic logit")
-        if size is None:
-            return
-        seen = self._seen.setdefault(report.learner, deque(maxlen=self.turns))
-        seen.append(size)
-        if len(seen) == self.turns and sum(each <= self.most for each in seen) < self.turns / 2:
-            raise UnhealthyTraining(
-                f"At step {report.step} the critic {report.learner!r} is exploding: its logits are {size:.3g} on "
-                f"average, and were above {self.most:g} in most of its last {self.turns} turns, where the logarithm "
-                "of a density ratio is a few units. Lower its learning rate, clip its gradient (clip: 1.0), give it "
-                "less weight, or judge at higher noise levels."
-            )
+        if sum(each <= self.most for each in seen) >= self.turns / 2:
+            return ""
+        return (
+            f"is exploding: its logits are {seen[-1]:.3g} on average, and were above {self.most:g} in most of its "
+            f"last {self.turns} turns, where the logarithm of a density ratio is a few units. Lower its learning "
+            "rate, clip its gradient (clip: 1.0), give it less weight, or judge at higher noise levels."
+        )

@@ -9,10 +9,12 @@ from statistics import mean, stdev
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from fewstep.errors import DataError
-from fewstep.evaluate.families import family_curves, spaced
+from fewstep.evaluate.families import _family, family_curves, spaced
+from fewstep.evaluate.ink import COLOURS, look_of
 from fewstep.evaluate.results import Result, Trial, best_of, full, merged, over_seeds, read_results, write_results
 
 FIELDS = "data, recipe, calls, frechet, spread, ratio_to_teacher, updates, train_seconds, seeds, commit, hardware"
@@ -145,6 +147,22 @@ def test_plot_takes_many_recipes_and_no_spread(results):
     drawn = BytesIO()
     family_curves([*results, *many], {f"r{i}": f"family {i % 9}" for i in range(25)}, drawn)
     assert Image.open(drawn).size[1] > 1000
+
+
+def test_lines_of_a_panel_have_looks_of_their_own():
+    looks = [look_of(line) for line in range(42)]
+    assert len(set(looks)) == 42
+    assert COLOURS[0] not in {colour for colour, _ in looks}
+    assert len({colour for colour, _ in looks[:7]}) == 7
+
+
+def test_lines_of_one_colour_are_drawn_with_other_markers(results):
+    few = [replace(results[-1], recipe=f"r{i}", frechet=0.1) for i in range(9)]
+    axes = Figure().subplots()
+    _family(axes, {line.recipe: [line] for line in few}, 2, (-2.0, 0.0))
+    points = [line for line in axes.get_lines() if line.get_markevery() is None]
+    drawn = [(line.get_color(), line.get_marker()) for line in points if line.get_marker() not in ("_", "None")]
+    assert drawn == [look_of(line) for line in range(9)]
 
 
 def test_plot_without_a_recipe_is_refused(results):

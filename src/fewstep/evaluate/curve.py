@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from itertools import accumulate
+from itertools import accumulate, count
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewstep.errors import DataError
-from fewstep.evaluate.ink import COLOURS, INK, blank_figure, calls_axis, distance_axis, save_png
+from fewstep.evaluate.ink import COLOURS, INK, blank_figure, calls_axis, distance_axis, look_of, save_png
 from fewstep.evaluate.rows import Row
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def quality_curve(rows: list[Row], destination: Path | BytesIO) -> None:
     if not lines:
         raise DataError("A quality curve needs at least one model with a number of calls and a Frechet distance.")
     figure, (axes,) = blank_figure(1, 1, (6.8, 3.9))
-    colours = iter(COLOURS[1:] * len(lines))
+    looks = map(look_of, count())
     for model, points in lines.items():
-        _line(axes, model, points, COLOURS[0] if model == "teacher" else next(colours))
+        _line(axes, model, points, *((COLOURS[0], "o") if model == "teacher" else next(looks)))
     _names(axes, lines)
     _floor_line(axes, rows)
     axes.margins(y=0.14)  # room for the names
@@ -66,9 +66,9 @@ def _lines(rows: list[Row]) -> dict[str, list[tuple[int, float]]]:
     return {model: sorted(points) for model, points in lines.items()}
 
 
-def _line(axes: "Axes", model: str, points: list[tuple[int, float]], colour: str) -> None:
+def _line(axes: "Axes", model: str, points: list[tuple[int, float]], colour: str, marker: str) -> None:
     calls, distances = zip(*points, strict=True)
-    (line,) = axes.plot(calls, distances, color=colour, label=model, marker="o")
+    (line,) = axes.plot(calls, distances, color=colour, label=model, marker=marker)
     line.set(linewidth=2, markersize=5.5, markeredgewidth=0, zorder=3)
 
 

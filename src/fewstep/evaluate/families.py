@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewstep.errors import DataError
-from fewstep.evaluate.ink import COLOURS, INK, blank_figure, calls_axis, distance_axis, save_png
+from fewstep.evaluate.ink import COLOURS, INK, blank_figure, calls_axis, distance_axis, look_of, save_png
 from fewstep.evaluate.results import REAL, TEACHER, Result
 
 if TYPE_CHECKING:
@@ -118,18 +118,18 @@ def _family(axes: "Axes", lines: Lines, most: int, axis: tuple[float, float]) ->
     gap = (high - low) * LINE_POINTS / PLOT_POINTS
     places = spaced([log10(lines[name][-1].frechet) for name in ends], gap, low + gap / 2, high - gap / 2)
     heights = dict(zip(ends, places, strict=True))
-    colours = COLOURS[1:] * len(lines)
-    for colour, (name, results) in zip(colours, lines.items(), strict=False):
+    for i, (name, results) in enumerate(lines.items()):
+        colour, marker = look_of(i)
         calls, distances = [line.calls or 1 for line in results], [line.frechet for line in results]
         bars = [
             [min(line.spread or 0.0, 0.9 * line.frechet) for line in results],
             [line.spread or 0 for line in results],
         ]
-        axes.errorbar(calls, distances, yerr=bars, color=colour, marker="o", markersize=3.5, linewidth=1.4, zorder=3)
+        axes.errorbar(calls, distances, yerr=bars, color=colour, marker=marker, markersize=3.5, linewidth=1.4, zorder=3)
         height = 10 ** heights[name]
         leader = ([calls[-1], most * NAMES_FROM], [distances[-1], height])
-        axes.plot(*leader, color=colour, linewidth=0.5, alpha=0.6)
-        words = axes.annotate(name, (most * NAMES_FROM, height), xytext=(2, 0), textcoords="offset points")
+        axes.plot(*leader, color=colour, linewidth=0.5, alpha=0.6, marker=marker, markersize=3.5, markevery=[1])
+        words = axes.annotate(name, (most * NAMES_FROM, height), xytext=(4, 0), textcoords="offset points")
         words.set(color=colour, fontsize=7.5, va="center", parse_math=False)
 
 

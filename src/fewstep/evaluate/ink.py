@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "HAIR", "INK", "blank_figure", "calls_axis", "distance_axis", "save_png"]
+__all__ = ["COLOURS", "HAIR", "INK", "blank_figure", "calls_axis", "distance_axis", "look_of", "save_png"]
 
 INK, HAIR = "#7b838c", "#7b838c40"  # readable on white (3.8 : 1) as on near black (4.7 : 1)
 COLOURS = ("#8a93a0", "#e8590c", "#1c7ed6", "#2b8a3e", "#ae3ec9", "#c99a06", "#0c8599", "#d6336c")
 """The teacher is grey, as what is to be beaten; the rest take the colours in turn."""
+
+MARKERS = "os^DvP"
+
+
+def look_of(line: int) -> tuple[str, str]:
+    """Return the colour and the marker of a line that is not the teacher's; the first 42 differ in one of the two."""
+    turn, place = divmod(line, len(COLOURS) - 1)
+    return COLOURS[1 + place], MARKERS[turn % len(MARKERS)]
 
 
 def blank_figure(lines: int, columns: int, size: tuple[float, float]) -> tuple["Figure", list["Axes"]]:

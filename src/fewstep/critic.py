@@ -42,6 +42,7 @@ class Critic:
     def heads(self, x: X, t: T, c: Cond = None) -> list[Logits]:
         """Return what every head says, each by itself: a loss of a mean is not the mean of the losses."""
         view = self.denoiser
+        x, t = view.asked(x, t)
         fed = view.prediction.input(view.process, x, t)
         net: Judges = view.net
         said = net(fed, view.process.label(t).to(x.dtype), c, judge=self.judge)

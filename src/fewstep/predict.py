@@ -107,7 +107,7 @@ class EDM(Prediction):
 
     def input(self, process: Process, x: X, t: T) -> X:
         """Return ``c_in x``."""
-        return over(self._variance(process, t).rsqrt(), x) * x
+        return over(process.variance(t).rsqrt(), x) * x
 
     def x0(self, process: Process, output: X, x: X, t: T) -> X:
         """Return ``c_skip x + c_out F``."""
@@ -119,11 +119,8 @@ class EDM(Prediction):
         skip, out = self._scales(process, t)
         return (x0 - over(skip, x) * x) / over(out, x)
 
-    def _variance(self, process: Process, t: T) -> T:
-        return (process.alpha(t) * process.sigma_data) ** 2 + process.sigma(t) ** 2
-
     def _scales(self, process: Process, t: T) -> tuple[Tensor, Tensor]:
         alpha, data = process.alpha(t), process.sigma_data
         above = process.sigma(t) - alpha * self.boundary
         skip = alpha * data**2 / ((alpha * data) ** 2 + above**2)
-        return skip, above * data * torch.rsqrt(self._variance(process, t))
+        return skip, above * data * torch.rsqrt(process.variance(t))

@@ -57,6 +57,10 @@ class Process(ABC):
         """Return ``log(alpha^2 / sigma^2)``: ``inf`` for data, falling with t."""
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
+    def variance(self, t: T) -> T:
+        """Return ``alpha^2 sigma_data^2 + sigma^2``, the variance of x."""
+        return (self.alpha(t) * self.sigma_data) ** 2 + self.sigma(t) ** 2
+
     def noise(self, x0: X, z: X, t: T) -> X:
         """Return ``alpha x0 + sigma z``."""
         return over(self.alpha(t), x0) * x0 + over(self.sigma(t), x0) * z

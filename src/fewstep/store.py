@@ -35,6 +35,7 @@ def save_model(model: Model, folder: Path | str) -> None:
         "process": spell(view.process),
         "prediction": spell(view.prediction),
         "second_time": view.second_time,
+        "time_share": view.time_share,
         "sampler": spell(model.sampler),
         "shape": list(model.shape),
         "classes": list(model.classes),
@@ -86,7 +87,8 @@ def _model(root: Path, words: dict[str, Any], net: nn.Module) -> Model:
     process: Process = build(Process, words["process"], "process")  # type: ignore[type-abstract]
     prediction: Prediction = build(Prediction, words["prediction"], "prediction")  # type: ignore[type-abstract]
     sampler: Sampler = build(Sampler, words["sampler"], "sampler")  # type: ignore[type-abstract]
-    view = Denoiser(net.eval().requires_grad_(False), process, prediction, words["second_time"])
+    share = words.get("time_share", 1.0)
+    view = Denoiser(net.eval().requires_grad_(False), process, prediction, words["second_time"], time_share=share)
     shape, classes, condition = (tuple(words.get(key, ())) for key in ("shape", "classes", "condition"))
     return Model(view, sampler, shape, classes, words["network"], words["facts"], condition)
 

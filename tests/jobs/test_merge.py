@@ -85,6 +85,7 @@ def test_adapters_are_folded_before(pair):
         ({"shape": (1, 4, 4)}, "different shapes"),
         ({"view": replace(model(1).view, process=fs.EDM(sigma_data=0.6))}, "different processes"),
         ({"view": replace(model(1).view, prediction=fs.predict.X0())}, "different predictions"),
+        ({"view": replace(model(1).view, time_share=0.5)}, "different shares of time"),
         ({"view": replace(model(1).view, net=UNet(1, 10, widths=(16,)))}, r"different tensors .*context"),
     ],
 )

@@ -1,5 +1,7 @@
 """Critics on a frozen teacher: one body in memory, heads that learn, and a pool of them that changes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -146,6 +148,26 @@ def test_a_renewed_head_has_no_past_in_its_optimiser(mine):
     run(training, 4, prepare=False)
     fresh = [int(learner.optimizer.state[p]["step"]) for p in gone if p in learner.optimizer.state]
     assert set(fresh) <= {1}
+
+
+def test_a_share_of_time_is_the_learners_or_else_the_teachers(mine):
+    def shares(training) -> list[float]:
+        return [learner.view.time_share for learner in training.learners.values()]
+
+    told = "learners.student.time_share=0.25"
+    assert shares(mine()) == [1.0, 1.0]
+    assert shares(mine(told)) == [0.25, 1.0]
+    given = teacher()
+    given = replace(given, view=replace(given.view, time_share=0.5))
+    assert shares(mine(given=given)) == [0.5, 0.5]
+    assert shares(mine(told, given=given)) == [0.25, 0.5]
+    heads = [mine(f"learners.critic.heads={POOL}", given=each).learners["critic"] for each in (given, teacher())]
+    shared, whole = (critic.bare.levels for critic in heads)
+    path = given.view.process
+    assert shared.tolist() == path.label(torch.tensor([0.1, 0.5], dtype=torch.float64)).tolist()
+    assert whole.tolist() == path.label(torch.tensor([0.2, 1.0], dtype=torch.float64)).tolist()
+    with pytest.raises(RecipeError, match=r"a share of 2\.0 of every time; accepted are shares above 0"):
+        mine("learners.student.time_share=2.0")
 
 
 def test_heads_are_written_in_a_recipe_as_one_name_a_list_or_in_full(tmp_path):

@@ -57,6 +57,7 @@ def _refuse_different(first: Model, second: Model) -> None:
         ("processes", first.view.process, second.view.process),
         ("predictions", first.view.prediction, second.view.prediction),
         ("second times", first.view.second_time, second.view.second_time),
+        ("shares of time", first.view.time_share, second.view.time_share),
         ("samplers", first.sampler, second.sampler),
         ("shapes", first.shape, second.shape),
         ("classes", first.classes, second.classes),

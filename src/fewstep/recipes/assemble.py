@@ -74,6 +74,7 @@ def assemble(
             first = None if origin is None or spec.from_ != "origin" else Base.of(origin, None)
             given = (teacher, base) if first is None else (origin, first)
             view, networks[name] = _view(spec, process, example, classes, given)
+            view = view if spec.time_share is None else replace(view, time_share=spec.time_share)
             view, networks[name] = _with_adapter(view, networks[name], spec, example, classes)
             _graft(view.net, spec, origin)
             view = _with_heads(view, spec, example, classes)
@@ -253,7 +254,7 @@ def _with_heads(view: Denoiser, spec: LearnerSpec, example: Batch, classes: int)
         return view
     few = example.cut(0, 2)
     label = torch.zeros(len(few.x0), dtype=few.x0.dtype)
-    levels = view.process.label(torch.tensor(spec.heads.levels, dtype=torch.float64)).tolist()
+    levels = view.process.label(torch.tensor(spec.heads.levels, dtype=torch.float64) * view.time_share).tolist()
     return replace(view, net=Headed(view.net, spec.heads, (few.x0, label, few.c), classes, levels))
 
 

@@ -30,10 +30,10 @@ class LearnerSpec:
     batch of its turns; below 1 it is the share of all batches.  ``inputs`` are what the network is told beyond time and
     condition (``scale``: a drawn guidance scale); ``only`` are regular expressions for the names of the parameters that
     learn, all of them without.  ``adapter`` names the parts of the network that get a cross-attention adapter, which
-    takes a negative condition.  ``graft`` is a regular expression for the names of weights that come from the origin.
-    ``lora`` makes of the learner a low-rank
-    adapter on the teacher, whose weights are then there once for all that share them; what only the learner has (heads,
-    a second time, inputs) learns as it is.
+    takes a negative condition.  ``time_share`` is the share of every time that the network is told, by default the
+    teacher's, or 1.  ``graft`` is a regular expression for the names of weights that come from the origin.  ``lora``
+    makes of the learner a low-rank adapter on the teacher, whose weights are then there once for all that share them;
+    what only the learner has (heads, a second time, inputs) learns as it is.
     """
 
     objective: Objective
@@ -42,6 +42,7 @@ class LearnerSpec:
     network: Mapping[str, Any] | None = None
     prediction: Prediction | None = None
     second_time: bool = False
+    time_share: float | None = None
     heads: Heads | None = None
     every: int = 1
     after: float = 0.0

@@ -72,6 +72,13 @@ def test_the_same_number_lets_the_same_heads_speak_and_each_as_often():
     assert ((counts - 150).abs() < 40).all()
 
 
+def test_some_heads_may_be_silent_where_some_are_drawn_or_serve_a_level():
+    two = ("down.0", "middle")
+    assert [made(Heads(two)).partial, made(Heads(two, levels=(1.0,)), labels=(0.0,)).partial] == [False, False]
+    assert made(Heads(two, drawn=1)).partial
+    assert made(Heads(two, levels=(1.0, 2.0)), labels=(-1.0, 1.0)).partial
+
+
 def test_classes_are_told_apart_by_one_softmax_over_both_halves():
     net, (x, label, c) = made(Heads(("middle",), ("classes",), ("hidden",))), asked()
     logs = torch.stack([net(x, label, torch.full_like(c, k), judge=1)[0][:, 0] for k in range(3)])

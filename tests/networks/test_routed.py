@@ -36,6 +36,10 @@ def test_every_item_goes_through_the_body_of_its_class_and_no_other():
     assert [body.items for body in net.bodies] == [3, 2, 2]
 
 
+def test_several_bodies_may_lack_items():
+    assert [routed(1).partial, routed(2).partial] == [False, True]
+
+
 def test_whatever_else_the_network_is_told_goes_with_its_item():
     net, told = routed(2), torch.arange(4.0)
     out = net(torch.zeros(4, 1), torch.zeros(4), torch.tensor([4, 0, 4, 1]), told, None)

@@ -7,10 +7,10 @@ from accelerate import Accelerator
 
 from fewstep.batch import Batch
 from fewstep.denoiser import Denoiser
-from fewstep.networks import MLP, Headed, Lora, add_lora
+from fewstep.networks import MLP, Headed, Heads, Lora, add_lora
 from fewstep.process import EDM
 from fewstep.sharing import copy_sharing
-from fewstep.terms import Adversarial, Denoise, Discriminate, DistributionMatching
+from fewstep.terms import Adversarial, Denoise, Discriminate, DistributionMatching, Hinge
 from fewstep.training import Adam, Ema, Learner, OneStep, Training
 
 PROCESS = EDM(sigma_data=1.0)
@@ -68,6 +68,18 @@ def adapter_training(steps: int = 20) -> Training:
     critic = Learner(headed, Denoise(on="samples") + 0.1 * Discriminate(), Adam(1e-2), base=base)
     learners = {"student": mine, "fake_score": critic}
     return Training(learners, OneStep(2.0), {"teacher": Denoiser(base, PROCESS)}, steps=steps, seed=5, probe=5)
+
+
+def pool_training(steps: int = 20) -> Training:
+    """A game against a pool of heads on frozen features: drawn, of levels, refreshed."""
+    levels = (0.3, 3.0)
+    heads = Heads(("middle.0",), ("global", "local"), ("seen", "hidden"), levels=levels, drawn=2, refresh=0.2)
+    like = (torch.zeros(2, 2), torch.zeros(2), torch.zeros(2, dtype=torch.long))
+    labels = PROCESS.label(torch.tensor(levels, dtype=torch.float64)).tolist()
+    critic = Denoiser(Headed(network(), heads, like, 3, labels), PROCESS)
+    student = Learner(Denoiser(network(), PROCESS), 1.0 * Adversarial("critic", loss=Hinge()), Adam(1e-2), every=2)
+    learners = {"student": student, "critic": Learner(critic, Discriminate(loss=Hinge()), Adam(1e-2), only=["^heads"])}
+    return Training(learners, OneStep(2.0), steps=steps, seed=5)
 
 
 def prepared(training: Training) -> Accelerator:

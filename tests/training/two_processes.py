@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
-from toy import adapter_training, batches, student_training, weights
+from toy import adapter_training, batches, pool_training, student_training, weights
 
 from fewstep.training import train
 
-STUDENTS = {"copies": student_training, "lora": adapter_training}
+STUDENTS = {"copies": student_training, "lora": adapter_training, "pool": pool_training}
 
 
 def trained(name: str, items: int = 16) -> dict[str, torch.Tensor]:

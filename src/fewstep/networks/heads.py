@@ -144,6 +144,11 @@ class Headed(nn.Module):
             found[hidden] = self._listen(x, label, None if hidden else c, taps)
         return [self._judge(i, found[self.columns[i][2] == "hidden"][self.columns[i][0]], label, c) for i in speaking]
 
+    @property
+    def partial(self) -> bool:
+        """Whether some of the heads may be silent in a turn: those that are not drawn, or whose level nobody meets."""
+        return self.spec.drawn is not None or len(self.levels) > 1
+
     def train(self, mode: bool = True) -> "Headed":
         """Set the training mode, of the body only where it learns: frozen features are those of the teacher."""
         super().train(mode)

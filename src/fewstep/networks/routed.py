@@ -33,6 +33,11 @@ class Routed(nn.Module):
         self.register_buffer("owner", owner, persistent=False)
         self.bodies = nn.ModuleList(copy.deepcopy(body) for _ in groups)
 
+    @property
+    def partial(self) -> bool:
+        """Whether some of the bodies may have no item in a turn."""
+        return len(self.bodies) > 1
+
     def forward(self, x: Tensor, label: Tensor, c: Tensor | None = None, *rest: Tensor | None) -> Tensor:
         """Return what the bodies say, the shape of x."""
         part = torch.zeros(len(x), dtype=torch.int64, device=x.device) if c is None else self.owner[c]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
+import torch
 from accelerate import Accelerator, DistributedType
 from torch import nn
 
@@ -27,6 +28,15 @@ class Renews(Protocol):
 
     def renew(self) -> list[nn.Parameter]:
         """Draw them by torch's global generator, and return their parameters."""
+
+
+@runtime_checkable
+class Partial(Protocol):
+    """A network, or a part of one, that may leave some of its parameters out of a turn."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether it does such a thing: other parameters in every process, maybe."""
 
 
 @dataclass
@@ -66,6 +76,7 @@ class Learner:
         self.optimizer = self.optimiser(self.parameters.values())
         learning = {id(parameter) for parameter in self.parameters.values()}
         still = [parameter for parameter in self.bare.parameters() if id(parameter) not in learning]
+        self.partial = any(isinstance(part, Partial) and part.partial for part in self.bare.modules())
         self.followers = {name: Average(self.bare, rule, still) for name, rule in self.averages.items()}
 
     @property
@@ -81,6 +92,8 @@ class Learner:
     def prepare(self, accelerator: Accelerator) -> None:
         """Wrap the network together with its optimiser: one ``prepare`` per learner, as FSDP2 demands.
 
+        DDP would wait for gradients that do not come where a network leaves parameters out, or find out too late which
+        they are when it is called twice in a turn: such a one is not wrapped, and ``meet`` does what DDP does.
         Raises ``RecipeError`` where sharding would cut a shared base into pieces, once for each learner.
         """
         if self.shared and accelerator.distributed_type == DistributedType.FSDP:
@@ -89,7 +102,12 @@ class Learner:
                 "of them. Use one process or DDP (the base is there once in each process), or leave 'lora' out, and "
                 "of critics 'only'."
             )
-        self.net, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
+        self.partial &= accelerator.distributed_type != DistributedType.FSDP
+        if self.partial:
+            self.net = accelerator.prepare_model(self.bare, evaluation_mode=True)  # moved and cast, not wrapped
+            self.optimizer = accelerator.prepare(self.optimizer)
+        else:
+            self.net, self.optimizer = accelerator.prepare(self.bare, self.optimizer)
         for follower in self.followers.values():
             follower.net.to(accelerator.device)
 
@@ -109,6 +127,20 @@ class Learner:
                 follower.net.train(yes)
         for parameter in self.parameters.values():
             parameter.requires_grad_(yes)
+
+    def meet(self, accelerator: Accelerator) -> None:
+        """Average the gradients over all processes, where no wrapper does; who has none in any of them keeps none."""
+        if not self.partial or accelerator.num_processes == 1:
+            return
+        known = torch.tensor([parameter.grad is not None for parameter in self.parameters.values()])
+        found = accelerator.reduce(known.float().to(accelerator.device), "sum")
+        some = [parameter for parameter, count in zip(self.parameters.values(), found.tolist(), strict=True) if count]
+        if not some:
+            return
+        grads = [(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in some]
+        means = accelerator.reduce(torch.cat(grads), "mean").split([each.numel() for each in some])
+        for parameter, mean in zip(some, means, strict=True):
+            parameter.grad = mean.view_as(parameter)
 
     def update(self) -> None:
         """Step the optimiser at the current rate, then the averages; count."""

@@ -122,6 +122,7 @@ def _take_turn(training: Training, name: str, batch: Batch, accelerator: Acceler
                 accelerator.backward(total / len(pieces))
             for term, cost in costs.items():
                 sums[term] = sums.get(term, 0.0) + cost.detach() / len(pieces)
+    learner.meet(accelerator)
     norm = torch.as_tensor(accelerator.clip_grad_norm_(learner.parameters.values(), learner.clip)).detach()
     if norm.isfinite():
         learner.update()

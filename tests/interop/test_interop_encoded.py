@@ -96,3 +96,23 @@ def test_prompt_of_a_person_is_asked_for(data: Encoded, pipe: Pipe) -> None:
 
 def test_too_long_prompts_are_said(data: Encoded) -> None:
     assert "longer than the 12 tokens that are read" in data.describe()["prompts"]
+
+
+def test_prompts_alone_get_the_images_of_the_teacher(pipe: Pipe, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("a red disc\n\na blue ring\na red disc\n")
+    source = fs.open_data(str(tmp_path / "words.txt"), 16)
+    teacher = pipe.model(2, 3.0)
+    data = Encoded(source, pipe, tmp_path, teacher)
+    batch = data.batch([2, 1])
+    assert (len(data), data.captions) == (3, ["a red disc", "a blue ring", "a red disc"])
+    torch.testing.assert_close(batch.x0, teacher.sample([2, 1], batch.c))
+    assert Encoded(source, pipe, tmp_path, pipe.model(2, 4.0)).fingerprint() != data.fingerprint()
+    with pytest.raises(fs.DataError, match="come without images"):
+        source.batch([0])
+
+
+@pytest.mark.parametrize("content", [b"\n \n", b"\xff\xfe\x00"])
+def test_prompts_that_are_none_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_bytes(content)
+    with pytest.raises(fs.DataError, match=r"words\.txt"):
+        fs.open_data(str(tmp_path / "words.txt"))

@@ -72,7 +72,7 @@ def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | 
     pipe, teacher = opened(asked)
     order = replace(order, settings=[*computed(read(order.recipe), teacher), *order.settings])
     recipe = few_step_recipe(order, steps)
-    known = encoded(data, pipe, cache_folder())
+    known = encoded(data, pipe, cache_folder(), teacher)
     say(known.describe())
     prepare(known, not order.quiet)
     _run(order, recipe, known, data, (fitting(teacher, recipe), Path(asked.place)))

@@ -12,6 +12,7 @@ from fewstep.data.notes import Notes, NotesWave
 from fewstep.data.open import NAMED, open_data
 from fewstep.data.oversampled import Oversampled
 from fewstep.data.pairs import PairsPlan, PairStore, write_pairs
+from fewstep.data.prompts import Prompts
 from fewstep.data.shapes import Shapes
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Oversampled",
     "PairStore",
     "PairsPlan",
+    "Prompts",
     "Shapes",
     "batches",
     "open_data",

@@ -7,18 +7,20 @@ from fewstep.data.digits import Digits
 from fewstep.data.folder import ImageFolder
 from fewstep.data.moving import MovingDigits
 from fewstep.data.notes import Notes, NotesWave
+from fewstep.data.prompts import Prompts
 from fewstep.data.shapes import DIFFICULTIES, Shapes
 from fewstep.errors import DataError, nearest
 
 __all__ = ["NAMED", "open_data"]
 
+PROMPTED = 512  # pixels a side that prompts are for when nobody says: those of Stable Diffusion
 SHAPES = {"shapes": None} | {f"shapes-{each.name}": each for each in DIFFICULTIES}
 NAMED = (Digits.name, MovingDigits.name, Notes.name, NotesWave.name, *SHAPES)
 """Data that are opened by a name instead of a path."""
 
 
 def open_data(name_or_path: str, size: int | None = None, channels: int | None = None) -> Data:
-    """Open the data called ``name_or_path``: one of ``NAMED``, or else a folder of images.
+    """Open the data called ``name_or_path``: one of ``NAMED``, a ``.txt`` of prompts, or else a folder of images.
 
     ``size`` is the side of the square images (default: 8 for digits, 16 for shapes or the least that their
     difficulty needs, the most common short side for a folder), ``channels`` 1 for grey or 3 for colour (default: 1 for
@@ -33,11 +35,13 @@ def open_data(name_or_path: str, size: int | None = None, channels: int | None =
         return _shapes(name_or_path, size, channels)
     if name_or_path in NAMED:
         return _notes(name_or_path, size, channels)
+    if Path(name_or_path).suffix == ".txt" and Path(name_or_path).exists():
+        return Prompts.open(name_or_path, PROMPTED if size is None else size)
     if Path(name_or_path).exists():
         return ImageFolder.open(name_or_path, size, 3 if channels is None else channels)
     raise DataError(
         f"No data are called {name_or_path!r}, and no such folder exists: {nearest(name_or_path, NAMED)} "
-        "Give one of these names, or a folder: the path of one that holds images."
+        "Give one of these names, or a folder: the path of one that holds images; or for pipelines a .txt of prompts."
     )
 
 

@@ -10,12 +10,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fewstep.batch import Batch
-from fewstep.data import Checker, Data
+from fewstep.data import Checker, Data, Prompts
 from fewstep.data.base import digest
 from fewstep.errors import DataError
 from fewstep.files import write_whole
-from fewstep.interop.pipe import Pipe
+from fewstep.interop.pipe import AT_ONCE, Pipe
+from fewstep.model import Model
 from fewstep.networks import digest_of
+from fewstep.store import fingerprint
 from fewstep.types import Cond, X
 
 __all__ = ["Encoded"]
@@ -29,17 +31,19 @@ OTHER = -1.0  # the number of a prompt that is none of the data's
 class Encoded(Data):
     """The items of ``source`` as latents, their captions as packed prompts; classes stay classes.
 
-    ``cache`` is where shards are kept, in a folder named by what they are made of: pipeline, data and size.
+    ``cache`` is where shards are kept, in a folder named by what they are made of: pipeline, data and size.  Of prompts
+    alone the items are what ``teacher`` makes of them, each from a seed of its own; by default that is the pipeline.
     Raises ``DataError`` for data without captions where the pipeline reads text, and for images of another form.
     """
 
-    def __init__(self, source: Data, pipe: Pipe, cache: Path) -> None:
+    def __init__(self, source: Data, pipe: Pipe, cache: Path, teacher: Model | None = None) -> None:
         if source.shape != (3, *pipe.size):
             raise DataError(
                 f"The data {source.name!r} are items of {'x'.join(map(str, source.shape))}, but the pipeline makes "
                 f"images of 3x{pipe.size[0]}x{pipe.size[1]}. Give --size {pipe.size[0]}, or other data."
             )
         self.source, self.pipe = source, pipe
+        self.maker = (teacher or pipe.model()) if isinstance(source, Prompts) else None
         self.name, self.shape = source.name, pipe.shape
         self.classes = pipe.classes
         if pipe.classes and source.classes != pipe.classes:
@@ -118,12 +122,16 @@ class Encoded(Data):
         networks = [part for part in self.pipe.pipeline.components.values() if isinstance(part, torch.nn.Module)]
         outside = [digest_of(part) for part in networks if part is not self.pipe.backbone]
         about = repr((self.pipe.size, self.pipe.family.name, outside))
+        if self.maker is not None:
+            about += repr((fingerprint(self.maker), self.maker.sampler))
         return digest([self.source.fingerprint().encode(), about.encode()])
 
     def _packed(self, start: int, stop: int) -> Tensor:
         return self.pipe.prompts(self.prompts[0][start:stop], start + 1)
 
     def _latents(self, start: int, stop: int) -> Tensor:
+        if self.maker is not None:
+            return self.maker.sample(range(start, stop), self.conditions(range(start, stop)), batch=AT_ONCE)
         return self.pipe.encode(self.source.batch(range(start, stop)).x0).cpu()
 
     def _rows(self, kind: str, wanted: Sequence[int], count: int, make: Callable[[int, int], Tensor]) -> Tensor:

@@ -63,9 +63,9 @@ def model_at(folder: Path | str) -> Model:
     return open_pipe(folder).model() if is_pipeline(folder) else load_model(folder)
 
 
-def encoded(name: str, pipe: Pipe, cache: Path = CACHE) -> Encoded:
+def encoded(name: str, pipe: Pipe, cache: Path = CACHE, teacher: Model | None = None) -> Encoded:
     """Open data by name as a pipeline sees them.  Raises ``DataError`` for data of another form."""
-    return Encoded(open_data(name, pipe.size[0]), pipe, cache)
+    return Encoded(open_data(name, pipe.size[0]), pipe, cache, teacher)
 
 
 def prepare(data: Encoded, show: bool) -> None:

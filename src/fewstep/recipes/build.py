@@ -15,7 +15,7 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from fewstep import endpoints, guidance, pairs, points, predict, scalars, solvers, terms, times, training
 from fewstep.errors import RecipeError, nearest
-from fewstep.levels import Levels
+from fewstep.levels import AtHome, Levels, OnLevels
 from fewstep.process import EDM, Linear, Process, TrigFlow
 from fewstep.recipes.read import Document
 from fewstep.sampling import Sampler
@@ -61,11 +61,11 @@ HOMES: dict[type, str] = {
 
 def choices(kind: type) -> dict[str, type]:
     """Return the public classes of a kind by their simplified names."""
-    if kind is Process:
-        found: list[type] = [EDM, Levels, Linear, TrigFlow, VP]
-    else:
+    found: list[type] = [EDM, Linear, TrigFlow, VP]
+    if kind is not Process:
         home = importlib.import_module(HOMES[kind])
         found = [vars(home)[name] for name in home.__all__ if inspect.isclass(vars(home)[name])]
+    found += [Levels, AtHome, OnLevels]  # for any path that is put on the clock of noise levels
     return {_simple(c.__name__): c for c in found if issubclass(c, kind) and not inspect.isabstract(c)}
 
 

@@ -1,0 +1,84 @@
+"""Pipelines go through the whole machinery: recipe, run folder, adapter, reload; on either clock, named or not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import fewstep as fs
+from fewstep.data.shapes import Shapes
+from fewstep.interop import Encoded, open_pipe
+from fewstep.jobs.pipelines import Asked, computed, fitting, model_at, opened, pipe_of
+from fewstep.recipes import load_recipe, read
+
+BRIEF = ("steps=4", "batch=4", "looks=1", "judged=16", "learners.student.lora.rank=2")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
+    return Encoded(Shapes(16, count=40), open_pipe(folder), tmp_path_factory.mktemp("cache"))
+
+
+def options(out: Path, cache: Path, *settings: str) -> fs.Options:
+    return fs.Options(out, settings=(*BRIEF, *settings), show=False, cache=cache)
+
+
+def test_student_is_saved_and_loaded(folder: Path, data: Encoded, tmp_path: Path, cache: Path) -> None:
+    teacher = data.pipe.model(2, 2.0)
+    student = fs.distill(teacher, data, options(tmp_path, cache), "lcm-lora")
+    again, c = fs.load_model(tmp_path), data.pipe.prompts(["a red disc"])
+    assert again.sample([1], c).equal(student.sample([1], c))
+    assert not torch.allclose(again.sample([1], c), replace(student, view=teacher.view).sample([1], c))
+    assert again.facts["pipeline"] == str(folder)
+    assert pipe_of(again).size == (16, 16)
+    adapted = fs.load_lora(tmp_path, teacher)
+    torch.testing.assert_close(adapted.sample([1], c), student.sample([1], c), atol=1e-4, rtol=1e-4)
+
+
+def test_bridge_and_a_network_of_ones_own_become_the_same_student(data: Encoded, tmp_path: Path, cache: Path) -> None:
+    named = data.pipe.model(2, 2.0)
+    own = replace(named, network={})
+    first, second = (
+        fs.distill(teacher, data, options(tmp_path / str(i), cache), "lcm-lora")
+        for i, teacher in enumerate((named, own))
+    )
+    theirs = dict(second.view.net.named_parameters())
+    assert all(weight.equal(theirs[name]) for name, weight in first.view.net.named_parameters())
+
+
+def test_recipe_of_noise_levels_runs_on_a_pipeline(data: Encoded, tmp_path: Path, cache: Path) -> None:
+    settings = ("steps=4", "batch=4", "looks=1", "judged=16")
+    teacher = fitting(data.pipe.model(2, 2.0), load_recipe("cd"))
+    student = fs.distill(teacher, data, fs.Options(tmp_path, settings=settings, show=False, cache=cache), "cd")
+    c = data.pipe.prompts(["a red disc"])
+    assert fs.load_model(tmp_path).sample([1], c).equal(student.sample([1], c))
+
+
+def test_clock_follows_the_recipe(data: Encoded) -> None:
+    teacher = data.pipe.model()
+    assert fitting(teacher, load_recipe("lcm-lora")) is teacher
+    assert fitting(teacher, load_recipe("cd")).view.process.t_max > 10
+
+
+def test_pipeline_on_levels_samples_the_same(data: Encoded) -> None:
+    teacher = data.pipe.model(4, 2.0)
+    moved, c = fitting(teacher, load_recipe("cd")), data.pipe.prompts(["a red disc"])
+    torch.testing.assert_close(moved.sample([1], c), teacher.sample([1], c), atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_of_the_pipeline_is_the_teachers(folder: Path) -> None:
+    _, teacher = opened(Asked(str(folder), guidance=3.0))
+    assert computed(read("lcm-lora"), teacher) == ["frozen.teacher.guidance=[{cfg: 3.0}]"]
+    assert computed(read("lcm-lora"), opened(Asked(str(folder), guidance=1.0))[1]) == []
+    given = read("lcm-lora").with_settings(["frozen.teacher.guidance=[{cfg: 2}]"])
+    assert computed(given, teacher) == []
+
+
+def test_model_in_a_folder_may_be_a_pipeline(folder: Path) -> None:
+    assert model_at(folder).facts["pipeline"] == str(folder)
+
+
+def test_model_without_a_pipeline_has_none(data: Encoded) -> None:
+    with pytest.raises(fs.DataError, match="no student of a diffusers pipeline"):
+        pipe_of(replace(data.pipe.model(), facts={}))

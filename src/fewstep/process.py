@@ -86,13 +86,17 @@ class Process(ABC):
 
     def renoise(self, x: X, z: X, s: T, t: T) -> X:
         """Diffuse ``x`` from the cleaner time s up to t with fresh noise ``z``; keeps the marginals exact."""
-        keep = self.alpha(t) / self.alpha(s)
-        return over(keep, x) * x + over(self.fresh(s, t), x) * z
+        keep, fresh = self._diffused(s, t)
+        return over(keep, x) * x + over(fresh, x) * z
 
     def fresh(self, s: T, t: T) -> T:
         """Return the deviation of the noise that is added on the way from the cleaner time s up to t."""
+        return self._diffused(s, t)[1]
+
+    def _diffused(self, s: T, t: T) -> tuple[T, T]:
+        """Return what x at s is multiplied by on the way up to t, and the deviation of the noise that is added."""
         keep = self.alpha(t) / self.alpha(s)
-        return (self.sigma(t) ** 2 - (keep * self.sigma(s)) ** 2).clamp_min(0).sqrt()
+        return keep, (self.sigma(t) ** 2 - (keep * self.sigma(s)) ** 2).clamp_min(0).sqrt()
 
 
 @dataclass(frozen=True)

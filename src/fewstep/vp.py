@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -66,14 +66,21 @@ class VP(Process):
         """Return what one level is on the clock, inverted: exact where both are whole numbers."""
         return self._levels if self.unit else 1.0
 
-    def _angles(self, like: Tensor) -> Tensor:
-        return _angles(self.alphas_cumprod).to(like.device)
+    @cached_property
+    def _table(self) -> tuple[Tensor, Tensor]:
+        """Return the angle at each level, clean data first, and what it grows by in the cell above."""
+        angles = torch.tensor((1.0, *self.alphas_cumprod), dtype=torch.float64).sqrt().acos()
+        return angles, angles.diff()
 
     def _angle(self, t: T) -> tuple[T, T]:
-        table, t = self._angles(t), self._per_level * t
-        i = t.floor().long().clamp(0, len(table) - 2)
-        slope = table[i + 1] - table[i]
-        return table[i] + slope * (t - i), slope
+        (table, slopes), place = self._on(t), self._per_level * t
+        i = place.long().clamp(0, len(slopes) - 1)
+        slope = slopes[i]
+        return torch.addcmul(table[i], slope, place - i), slope
+
+    def _on(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        table, slopes = self._table
+        return table.to(like.device), slopes.to(like.device)
 
     def alpha(self, t: T) -> T:
         """Return the cosine of the angle."""
@@ -90,18 +97,13 @@ class VP(Process):
 
     def time(self, logsnr: T) -> T:
         """Return the time at which the angle is ``arctan(exp(-logsnr / 2))``."""
-        table, angle = self._angles(logsnr), torch.atan((-logsnr / 2).exp())
-        i = (torch.searchsorted(table, angle, right=True) - 1).clamp(0, len(table) - 2)
-        return (i + (angle - table[i]) / (table[i + 1] - table[i])) / self._per_level
+        (table, slopes), angle = self._on(logsnr), torch.atan((-logsnr / 2).exp())
+        i = (torch.searchsorted(table, angle, right=True) - 1).clamp(0, len(slopes) - 1)
+        return (i + (angle - table[i]) / slopes[i]) / self._per_level
 
     def label(self, t: T) -> T:
         """Return the index in the table, ``t - 1`` in levels; times below the first entry share its label."""
         return (self._per_level * t - 1).clamp_min(0)
-
-
-@lru_cache(maxsize=16)
-def _angles(alphas_cumprod: tuple[float, ...]) -> Tensor:
-    return torch.tensor((1.0, *alphas_cumprod), dtype=torch.float64).sqrt().acos()
 
 
 def _betas(config: Mapping[str, object]) -> list[float]:

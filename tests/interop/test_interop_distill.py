@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import LCMScheduler
+from tiny import random_lora
 
 import fewstep as fs
 from fewstep.data.shapes import Shapes
 from fewstep.interop import Encoded, open_pipe
-from fewstep.jobs.pipelines import Asked, computed, fitting, model_at, opened, pipe_of
+from fewstep.interop.published import PUBLISHED, as_published
+from fewstep.jobs.pipelines import Asked, computed, fitting, model_at, opened, pipe_of, started, starting
 from fewstep.recipes import load_recipe, read
 
 BRIEF = ("steps=4", "batch=4", "looks=1", "judged=16", "learners.student.lora.rank=2")
@@ -73,6 +76,51 @@ def test_guidance_of_the_pipeline_is_the_teachers(folder: Path) -> None:
     assert computed(read("lcm-lora"), opened(Asked(str(folder), guidance=1.0))[1]) == []
     given = read("lcm-lora").with_settings(["frozen.teacher.guidance=[{cfg: 2}]"])
     assert computed(given, teacher) == []
+
+
+def test_published_adapter_is_where_the_student_begins(
+    folder: Path, data: Encoded, tmp_path: Path, cache: Path
+) -> None:
+    asked = Asked(str(folder), start=random_lora(folder, tmp_path / "lora"), like="dmd2", guidance=2.0)
+    (_, teacher), start = opened(asked), started(asked)
+    assert start is not None
+    assert (start.sampler.made_for, start.sampler.schedule.points(4).tolist()) == ((4,), [1.0, 0.75, 0.5, 0.25])
+    still = ("learners.student.optimiser.adam.lr=0", "steps=2", "batch=4", "looks=1", "judged=16")
+    run = fs.Options(tmp_path / "run", settings=(*starting(start), *still), show=False, cache=cache)
+    student, c = fs.distill(teacher, data, run, "lcm-lora", start), data.pipe.prompts(["a red disc"])
+    assert student.sample([1], c).equal(start.sample([1], c))
+    assert not torch.allclose(student.sample([1], c), replace(start, view=teacher.view).sample([1], c))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Asked("x", like="lcm"), "Give --start LORA"),
+        (Asked("x", start=Path("a"), style=Path("b")), "were both given"),
+    ],
+)
+def test_starts_that_make_no_sense_are_refused(asked: Asked, said: str) -> None:
+    with pytest.raises(fs.RecipeError, match=said):
+        started(asked)
+
+
+def test_published_settings_have_a_name_and_a_path(data: Encoded) -> None:
+    with pytest.raises(fs.RecipeError, match=r"no published settings 'dmd'; did you mean 'dmd2'"):
+        as_published(data.pipe.model(), "dmd")
+    flow = data.pipe.model()
+    flow = replace(flow, view=replace(flow.view, process=fs.Linear(3.0)))
+    with pytest.raises(fs.RecipeError, match="are for Stable Diffusion's path"):
+        as_published(flow, "lcm")
+
+
+@pytest.mark.parametrize("name", ["lcm", "tcd", "hyper-unified"])
+def test_published_time_steps_are_those_of_the_scheduler(name: str, data: Encoded) -> None:
+    model = as_published(data.pipe.model(), name)
+    for steps in PUBLISHED[name].steps:
+        scheduler = LCMScheduler()
+        scheduler.set_timesteps(steps)
+        labels = model.view.process.label(model.sampler.schedule.points(steps))
+        assert labels.round(decimals=6).tolist() == scheduler.timesteps.tolist()
 
 
 def test_model_in_a_folder_may_be_a_pipeline(folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import built
+from tiny import built, random_lora
 
 from fewstep import DataError, WeightsError
 from fewstep.interop import is_pipeline, open_pipe
@@ -66,25 +66,8 @@ def test_too_long_prompts_are_counted(folder: Path) -> None:
     assert open_pipe(folder).too_long(["a", "a very long prompt"]) == 1
 
 
-def lora(folder: Path, to: Path, prefix: str = "unet") -> Path:
-    """Save a random adapter of one layer of the tiny U-Net."""
-    from diffusers import StableDiffusionPipeline
-    from peft import LoraConfig
-    from safetensors.torch import load_file, save_file
-
-    pipe = StableDiffusionPipeline.from_pretrained(folder)
-    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
-    from peft import get_peft_model_state_dict
-
-    StableDiffusionPipeline.save_lora_weights(to, get_peft_model_state_dict(pipe.unet))
-    file = to / "pytorch_lora_weights.safetensors"
-    if prefix != "unet":
-        save_file({key.replace("unet.", prefix): value for key, value in load_file(file).items()}, file)
-    return to
-
-
 def test_style_is_merged(folder: Path, tmp_path: Path) -> None:
-    plain, styled = open_pipe(folder), open_pipe(folder, lora=lora(folder, tmp_path))
+    plain, styled = open_pipe(folder), open_pipe(folder, lora=random_lora(folder, tmp_path))
     before, after = dict(plain.backbone.named_parameters()), dict(styled.backbone.named_parameters())
     changed = {name for name, weight in before.items() if not weight.equal(after[name])}
     assert changed == {name for name in before if name.endswith("to_q.weight")}
@@ -93,7 +76,7 @@ def test_style_is_merged(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["transformer.", "", "unet.nothing."])
 def test_style_of_another_base_is_refused(folder: Path, tmp_path: Path, prefix: str) -> None:
-    style = lora(folder, tmp_path, prefix)
+    style = random_lora(folder, tmp_path, prefix)
     with pytest.raises(WeightsError, match="pytorch_lora_weights"):
         open_pipe(folder, lora=style)
 

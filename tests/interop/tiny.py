@@ -2,6 +2,7 @@
 
 import string
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
 )
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -204,3 +207,13 @@ def built(family: str, seed: int = 0) -> Any:
                     parameter.add_(0.1 * torch.randn_like(parameter))
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def random_lora(folder: Path, to: Path, prefix: str = "unet.") -> Path:
+    """Save a random adapter of the queries of the tiny U-Net, its keys under any prefix; return the folder."""
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
+    StableDiffusionPipeline.save_lora_weights(to, get_peft_model_state_dict(pipe.unet))
+    file = to / "pytorch_lora_weights.safetensors"
+    save_file({key.replace("unet.", prefix, 1): value for key, value in load_file(file).items()}, file)
+    return to

@@ -7,6 +7,29 @@ from typing import Annotated
 
 import typer
 
+from fewstep.cli.options import (
+    Channels,
+    Dial,
+    DistilRecipe,
+    Folder,
+    Like,
+    OtherData,
+    Out,
+    Quiet,
+    Rank,
+    RecipeOption,
+    Samples,
+    Scale,
+    Seed,
+    Settings,
+    Side,
+    Size,
+    Start,
+    Steps,
+    Style,
+    Teacher,
+    Tensorboard,
+)
 from fewstep.cli.words import answered, cache_folder
 
 __all__ = ["app", "main"]
@@ -18,25 +41,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a trained model.", show_default=False)]
-Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model goes; given again, the run continues.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the recipe; may be repeated."),
-]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of weights, data order and noise.")]
-Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write the numbers for TensorBoard too.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
-Size = Annotated[int | None, typer.Option(min=1, metavar="N", help="Side of the images; default: the most common one.")]
-Channels = Annotated[int | None, typer.Option(min=1, max=3, metavar="N", help="1 grey, 3 colour; for folders: 3.")]
-Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps per image; default: the first made for.")]
-Dial = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most steps it is made for; default: the recipe's.")]
-RecipeOption = Annotated[str, typer.Option(metavar="RECIPE", help="Name, or path of a .yaml file.")]
-OtherData = Annotated[
-    str | None, typer.Option("--data", metavar="DATA", help="As for train; default: the data it learned from.")
-]
-Samples = Annotated[int | None, typer.Option(min=8, metavar="N", help="Images per row; default: as many as real ones.")]
 
 
 def _version(wanted: bool) -> bool:
@@ -82,21 +86,17 @@ def train(
 @app.command()
 @answered
 def distill(
-    teacher: Annotated[
-        str,
-        typer.Argument(metavar="TEACHER", help="Folder of a teacher, or a diffusers pipeline.", show_default=False),
-    ],
+    teacher: Teacher,
     out: Out,
     data: OtherData = None,
     steps: Dial = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(metavar="RECIPE", help="Name, or path of a .yaml; default: dmd2-no-gan, for pipelines lcm-lora."),
-    ] = None,
-    lora: Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")] = None,
-    style: Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top of the pipeline.")] = None,
-    guidance: Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")] = None,
+    recipe: DistilRecipe = None,
+    lora: Rank = None,
+    size: Side = None,
+    style: Style = None,
+    guidance: Scale = None,
+    start: Start = None,
+    like: Like = None,
     seed: Seed = 0,
     settings: Settings = None,
     tensorboard: Tensorboard = False,
@@ -105,7 +105,7 @@ def distill(
     """Distil a teacher into a few-step student."""
     from fewstep.cli import training
 
-    asked = training.Asked(teacher, size, style, guidance)
+    asked = training.Asked(teacher, size, style, guidance, start, like)
     order = training.Order(recipe or training.best_for(teacher), out, seed, settings or (), quiet, tensorboard)
     training.distill(order, asked, data, steps, lora)
 

@@ -14,7 +14,7 @@ from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
-from fewstep.jobs.pipelines import Asked, computed, encoded, fitting, opened, prepare
+from fewstep.jobs.pipelines import Asked, computed, encoded, fitting, opened, prepare, started, starting
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
 from fewstep.store import load_model
@@ -70,16 +70,19 @@ def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | 
             "with captions, or shapes."
         )
     pipe, teacher = opened(asked)
-    order = replace(order, settings=[*computed(read(order.recipe), teacher), *order.settings])
+    start = started(asked)
+    known_settings = [*computed(read(order.recipe), teacher), *([] if start is None else starting(start))]
+    order = replace(order, settings=[*known_settings, *order.settings])
     recipe = few_step_recipe(order, steps)
     known = encoded(data, pipe, cache_folder(), teacher)
     say(known.describe())
     prepare(known, not order.quiet)
-    _run(order, recipe, known, data, (fitting(teacher, recipe), Path(asked.place)))
+    first = None if start is None else fitting(start, recipe)
+    _run(order, recipe, known, data, (fitting(teacher, recipe), Path(asked.place)), first)
 
 
 def _refuse_for_models(asked: Asked) -> None:
-    given = {"--size": asked.size, "--style": asked.style, "--guidance": asked.guidance}
+    given = {f"--{name}": value for name, value in vars(asked).items() if name != "place"}
     if extra := [name for name, value in given.items() if value is not None]:
         raise RecipeError(
             f"{', '.join(extra)} was given for the model in {asked.place}, which is no diffusers pipeline. Leave it "
@@ -132,7 +135,14 @@ def _place(folder: Path, data: Data) -> str:
     return data.name if origin is None else origin.data
 
 
-def _run(order: Order, recipe: Recipe, data: Data, named: str, teacher: tuple[Model, Path] | None = None) -> None:
+def _run(
+    order: Order,
+    recipe: Recipe,
+    data: Data,
+    named: str,
+    teacher: tuple[Model, Path] | None = None,
+    start: Model | None = None,
+) -> None:
     """Say what is going to happen, do it, and say what came of it."""
     check_parts(recipe, order.recipe)
     finished = (order.out / "run.json").is_file()
@@ -142,7 +152,7 @@ def _run(order: Order, recipe: Recipe, data: Data, named: str, teacher: tuple[Mo
     options = Options(
         order.out, order.seed, not order.quiet, order.settings, cache_folder(), tensorboard=order.tensorboard
     )
-    model = fit(recipe, order.recipe, data, options, teacher[0] if teacher else None)
+    model = fit(recipe, order.recipe, data, options, teacher[0] if teacher else None, start)
     typer.echo("")
     say(_result(order.out, model, finished))
 

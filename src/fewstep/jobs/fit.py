@@ -84,22 +84,29 @@ def train_teacher(data: Data, options: Options, recipe: str = "edm") -> Model:
     return fit(load_recipe(recipe, options.settings), recipe, data, options)
 
 
-def distill(teacher: Model, data: Data, options: Options, recipe: str = BEST) -> Model:
-    """Distil a teacher into a few-step student; return it, finished and saved in ``options.out``."""
-    return fit(load_recipe(recipe, options.settings), recipe, data, options, teacher)
+def distill(teacher: Model, data: Data, options: Options, recipe: str = BEST, start: Model | None = None) -> Model:
+    """Distil a teacher into a few-step student; return it, finished and saved in ``options.out``.
+
+    ``start`` is where learners begin that come ``from: origin``; by default that is the teacher.
+    """
+    return fit(load_recipe(recipe, options.settings), recipe, data, options, teacher, start)
 
 
-def fit(recipe: Recipe, name: str, data: Data, options: Options, teacher: Model | None = None) -> Model:
+def fit(
+    recipe: Recipe, name: str, data: Data, options: Options, teacher: Model | None = None, start: Model | None = None
+) -> Model:
     """Run a recipe.  An interrupted run continues from its last checkpoint; a finished one is loaded.
 
     A recipe that ``begins`` with another one runs that first, in the folder ``begin``, unless it made the teacher;
-    settings ``begins.path=value`` are for it.  What was given stays at hand for recipes that ask for the origin.
+    settings ``begins.path=value`` are for it.  What was given stays at hand for recipes that ask for the origin,
+    unless that is ``start``.
     Raises ``RecipeError`` when the folder holds another run, and ``UnhealthyTraining`` with a diagnosis when a
     monitor stops the run; the last healthy and the best weights are kept.
     """
-    origin = teacher
+    origin = start or teacher
     if recipe.begins:
-        teacher, origin = _begun(recipe, data, options, teacher)
+        teacher, first = _begun(recipe, data, options, teacher)
+        origin = start or first
     record = Record.open(options.folder, recipe, name, data, options.seed, teacher)
     if record.finished:
         own = copy.deepcopy(teacher.view.net) if teacher is not None and not teacher.network else None

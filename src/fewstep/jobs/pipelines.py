@@ -1,19 +1,34 @@
 """Pipelines as teachers of a run: opened, their data encoded, and what a recipe needs to know of them computed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewstep.data import open_data
-from fewstep.errors import DataError
+from fewstep.errors import DataError, RecipeError
 from fewstep.guidance import CFG
 from fewstep.interop import Encoded, Pipe, is_pipeline, on_levels, open_pipe
+from fewstep.interop.published import as_published
 from fewstep.jobs.measure import CACHE
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe
+from fewstep.sampling import FewStep
 from fewstep.store import load_model
+from fewstep.times import Explicit
 
-__all__ = ["KEPT", "Asked", "computed", "encoded", "fitting", "model_at", "opened", "pipe_of", "prepare"]
+__all__ = [
+    "KEPT",
+    "Asked",
+    "computed",
+    "encoded",
+    "fitting",
+    "model_at",
+    "opened",
+    "pipe_of",
+    "prepare",
+    "started",
+    "starting",
+]
 
 KEPT = (
     "pipeline",
@@ -25,12 +40,17 @@ KEPT = (
 @dataclass(frozen=True)
 class Asked:
     """A pipeline as a teacher: its place, the side of the images, a style LoRA, and the guidance scale (None: its own
-    ones)."""
+    ones).
+
+    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is.
+    """
 
     place: str
     size: int | None = None
     style: Path | None = None
     guidance: float | None = None
+    start: Path | None = None
+    like: str | None = None
 
 
 def opened(asked: Asked) -> tuple[Pipe, Model]:
@@ -38,6 +58,34 @@ def opened(asked: Asked) -> tuple[Pipe, Model]:
     size = None if asked.size is None else (asked.size, asked.size)
     pipe = open_pipe(asked.place, size, asked.style)
     return pipe, pipe.model(None, asked.guidance)
+
+
+def started(asked: Asked) -> Model | None:
+    """Return what a published few-step adapter makes of a pipeline; None without one.
+
+    It is sampled as its authors do, if it is said whose it is.
+
+    Raises ``RecipeError`` for a name without an adapter, and for an adapter on top of a style.
+    """
+    if asked.start is None:
+        if asked.like is not None:
+            raise RecipeError(f"--like {asked.like} says whose adapter it is, but there is none. Give --start LORA.")
+        return None
+    if asked.style is not None:
+        raise RecipeError("--start and --style were both given. Merge the style into the pipeline, and give --start.")
+    _, model = opened(replace(asked, style=asked.start, guidance=1.0))
+    return model if asked.like is None else as_published(model, asked.like)
+
+
+def starting(model: Model) -> list[str]:
+    """Return the settings of a recipe whose student begins as a published one: its weights, its time steps."""
+    sampler = model.sampler
+    settings = ["learners.student.from=origin", "learners.student.lora=null"]
+    if isinstance(sampler, FewStep) and isinstance(sampler.schedule, Explicit):
+        times = ", ".join(f"{time:.4g}" for time in sampler.schedule.times)
+        way = f"steps: {list(sampler.steps)}, gamma: {sampler.gamma:g}"
+        settings += [f"sampler={{few_step: {{schedule: {{explicit: [{times}]}}, {way}}}}}"]
+    return settings
 
 
 def fitting(model: Model, recipe: Recipe) -> Model:

@@ -1,0 +1,62 @@
+"""What commands can be told, by type: arguments and options that several of them share or that are long to say."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Channels",
+    "Dial",
+    "DistilRecipe",
+    "Folder",
+    "Like",
+    "OtherData",
+    "Out",
+    "Quiet",
+    "Rank",
+    "RecipeOption",
+    "Samples",
+    "Scale",
+    "Seed",
+    "Settings",
+    "Side",
+    "Size",
+    "Start",
+    "Steps",
+    "Style",
+    "Teacher",
+    "Tensorboard",
+]
+
+Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a trained model.", show_default=False)]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model goes; given again, the run continues.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the recipe; may be repeated."),
+]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of weights, data order and noise.")]
+Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write the numbers for TensorBoard too.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
+Size = Annotated[int | None, typer.Option(min=1, metavar="N", help="Side of the images; default: the most common one.")]
+Channels = Annotated[int | None, typer.Option(min=1, max=3, metavar="N", help="1 grey, 3 colour; for folders: 3.")]
+Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps per image; default: the first made for.")]
+Dial = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most steps it is made for; default: the recipe's.")]
+RecipeOption = Annotated[str, typer.Option(metavar="RECIPE", help="Name, or path of a .yaml file.")]
+OtherData = Annotated[
+    str | None, typer.Option("--data", metavar="DATA", help="As for train; default: the data it learned from.")
+]
+Samples = Annotated[int | None, typer.Option(min=8, metavar="N", help="Images per row; default: as many as real ones.")]
+Teacher = Annotated[
+    str, typer.Argument(metavar="TEACHER", help="Folder of a teacher, or a diffusers pipeline.", show_default=False)
+]
+DistilRecipe = Annotated[
+    str | None,
+    typer.Option(metavar="RECIPE", help="Name, or path of a .yaml; default: dmd2-no-gan, for pipelines lcm-lora."),
+]
+Rank = Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")]
+Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")]
+Style = Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top of the pipeline.")]
+Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")]
+Start = Annotated[Path | None, typer.Option(metavar="LORA", help="A few-step LoRA to begin with.")]
+Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is: lcm, dmd2, hyper-4 ...")]

@@ -7,29 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fewstep.cli.options import (
-    Channels,
-    Dial,
-    DistilRecipe,
-    Folder,
-    Like,
-    OtherData,
-    Out,
-    Quiet,
-    Rank,
-    RecipeOption,
-    Samples,
-    Scale,
-    Seed,
-    Settings,
-    Side,
-    Size,
-    Start,
-    Steps,
-    Style,
-    Teacher,
-    Tensorboard,
-)
+from fewstep.cli import options as told
 from fewstep.cli.words import answered, cache_folder
 
 __all__ = ["app", "main"]
@@ -68,14 +46,14 @@ def train(
     data: Annotated[
         str, typer.Option(metavar="DATA", help="digits, shapes, notes, or another name or a folder of images.")
     ],
-    out: Out,
-    recipe: RecipeOption = "edm",
-    size: Size = None,
-    channels: Channels = None,
-    seed: Seed = 0,
-    settings: Settings = None,
-    tensorboard: Tensorboard = False,
-    quiet: Quiet = False,
+    out: told.Out,
+    recipe: told.RecipeOption = "edm",
+    size: told.Size = None,
+    channels: told.Channels = None,
+    seed: told.Seed = 0,
+    settings: told.Settings = None,
+    tensorboard: told.Tensorboard = False,
+    quiet: told.Quiet = False,
 ) -> None:
     """Train a teacher from data."""
     from fewstep.cli import training
@@ -86,21 +64,21 @@ def train(
 @app.command()
 @answered
 def distill(
-    teacher: Teacher,
-    out: Out,
-    data: OtherData = None,
-    steps: Dial = None,
-    recipe: DistilRecipe = None,
-    lora: Rank = None,
-    size: Side = None,
-    style: Style = None,
-    guidance: Scale = None,
-    start: Start = None,
-    like: Like = None,
-    seed: Seed = 0,
-    settings: Settings = None,
-    tensorboard: Tensorboard = False,
-    quiet: Quiet = False,
+    teacher: told.Teacher,
+    out: told.Out,
+    data: told.OtherData = None,
+    steps: told.Dial = None,
+    recipe: told.DistilRecipe = None,
+    lora: told.Rank = None,
+    size: told.Side = None,
+    style: told.Style = None,
+    guidance: told.Scale = None,
+    start: told.Start = None,
+    like: told.Like = None,
+    seed: told.Seed = 0,
+    settings: told.Settings = None,
+    tensorboard: told.Tensorboard = False,
+    quiet: told.Quiet = False,
 ) -> None:
     """Distil a teacher into a few-step student."""
     from fewstep.cli import training
@@ -114,8 +92,8 @@ def distill(
 @answered
 def plan(
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="Folder of a teacher.", show_default=False)],
-    recipe: RecipeOption = "dmd2-no-gan",
-    steps: Dial = None,
+    recipe: told.RecipeOption = "dmd2-no-gan",
+    steps: told.Dial = None,
     resolution: Annotated[
         str | None, typer.Option(metavar="WxH", help="Pixels of an image; default: the teacher's.")
     ] = None,
@@ -123,7 +101,7 @@ def plan(
     memory: Annotated[
         float | None, typer.Option(min=0, metavar="GB", help="Of a device; default: what this one has.")
     ] = None,
-    settings: Settings = None,
+    settings: told.Settings = None,
 ) -> None:
     """Say what a distillation will take: memory, calls, hours."""
     from fewstep.cli import planning, training
@@ -148,8 +126,8 @@ def watch(
 @app.command()
 @answered
 def sample(
-    model: Folder,
-    steps: Steps = None,
+    model: told.Folder,
+    steps: told.Steps = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the first image; the next ones count up.")] = 0,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="Images; several become a grid.")] = 1,
     label: Annotated[
@@ -170,15 +148,15 @@ def sample(
 @app.command()
 @answered
 def evaluate(
-    model: Folder,
+    model: told.Folder,
     against: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Another model to judge beside it.")] = None,
-    data: OtherData = None,
+    data: told.OtherData = None,
     steps: Annotated[
         list[int] | None, typer.Option(min=1, metavar="N", help="May be repeated; default: all it is made for.")
     ] = None,
-    samples: Samples = None,
+    samples: told.Samples = None,
     features: Annotated[str | None, typer.Option(metavar="MODULE:ATTR", help="Your own feature network.")] = None,
-    quiet: Quiet = False,
+    quiet: told.Quiet = False,
 ) -> None:
     """Judge a model against real data."""
     from fewstep.cli import measuring
@@ -193,9 +171,9 @@ def evaluate(
 def compare(
     models: Annotated[list[Path], typer.Argument(metavar="MODELS", help="Folders of models.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where table and pictures go.")] = Path("compare"),
-    data: OtherData = None,
-    samples: Samples = None,
-    quiet: Quiet = False,
+    data: told.OtherData = None,
+    samples: told.Samples = None,
+    quiet: told.Quiet = False,
 ) -> None:
     """Set models side by side in a table and a picture."""
     from fewstep.cli import measuring
@@ -240,7 +218,7 @@ def bench(
         Path | None, typer.Option(metavar="FOLDER", help="Where results go; default: docs, with --quick OUT/docs.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few updates only, to see that it works.")] = False,
-    quiet: Quiet = False,
+    quiet: told.Quiet = False,
 ) -> None:
     """Run and measure the recipes; write the results."""
     from fewstep.cli import measuring
@@ -267,8 +245,8 @@ def cite(
 @answered
 def check(
     what: Annotated[str, typer.Argument(metavar="RECIPE|DATA|RUN", help="What to look at.", show_default=False)],
-    size: Size = None,
-    channels: Channels = None,
+    size: told.Size = None,
+    channels: told.Channels = None,
 ) -> None:
     """Say what a recipe, data or a run amount to."""
     from fewstep.cli import knowing

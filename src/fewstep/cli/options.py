@@ -59,4 +59,4 @@ Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a sid
 Style = Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top of the pipeline.")]
 Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")]
 Start = Annotated[Path | None, typer.Option(metavar="LORA", help="A few-step LoRA to begin with.")]
-Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is: lcm, dmd2, hyper-4 ...")]
+Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is, such as lcm, dmd2 or hyper-4.")]

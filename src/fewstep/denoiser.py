@@ -6,7 +6,7 @@ from inspect import signature
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fewstep import predict
 from fewstep.errors import RecipeError
@@ -34,9 +34,9 @@ class Denoiser:
 
     ``net`` is any module called as ``net(x, label, c)``, or ``net(x, label, c, label_s)`` with ``second_time``;
     the label is ``process.label(t)`` in the precision of x.  The output has the shape of x.
-    ``inputs`` are what else the network is told, by the names of its arguments, one row per item of the batch: a
-    guidance scale, a negative condition.  ``time_share`` is the share of every time that it is told; its answer is
-    that of a cleaner x, and only the path goes by t itself.  1 changes no bit.
+    ``inputs`` are what else the network is told, by the names of its arguments: a guidance scale or a negative
+    condition, one row per item of the batch; a rule for its attention.  ``time_share`` is the share of every time that
+    it is told; its answer is that of a cleaner x, and only the path goes by t itself.  1 changes no bit.
     Raises ``RecipeError`` for a share that is not above 0 and at most 1.
     Source: the shift of time steps in NitroFusion, arXiv 2412.02030 (its sampler's code: 250 or 500 of 1000).
     *Ours*: on any path, where x is given the size that it has at the time told (on VP it has that); not rounded.
@@ -46,7 +46,7 @@ class Denoiser:
     process: Process
     prediction: predict.Prediction = field(default_factory=predict.EDM)
     second_time: bool = False
-    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    inputs: Mapping[str, object] = field(default_factory=dict)
     time_share: float = 1.0
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Denoiser:
                 "for the time itself. Mend 'time_share', or leave it out."
             )
 
-    def told(self, inputs: Mapping[str, Tensor]) -> "Denoiser":
+    def told(self, inputs: Mapping[str, object]) -> "Denoiser":
         """Return the same view with further inputs."""
         return replace(self, inputs={**self.inputs, **inputs})
 

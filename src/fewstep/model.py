@@ -1,7 +1,7 @@
 """A trained generator: its network's view, its sampler, and what it makes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fewstep.denoiser import Denoiser
 from fewstep.errors import DataError
+from fewstep.guidance import Guidance
 from fewstep.labels import label_index
 from fewstep.sampling import Sampler
 
@@ -50,6 +51,11 @@ class Model:
         """Move the network to a device, in place, and return the model."""
         self.view.net.to(device)
         return self
+
+    def under(self, *rules: Guidance) -> "Model":
+        """Return the model with guidance rules on top of those of its sampler; the network is the same object."""
+        sampler = replace(self.sampler, guidance=(*self.sampler.guidance, *rules))  # type: ignore[type-var]
+        return replace(self, sampler=sampler)
 
     def sample(
         self,
@@ -112,8 +118,10 @@ class Model:
         if not self.sampler.takes_negative(self.view):
             raise DataError(
                 "a negative condition was given, but nothing here takes one: neither the network, nor a guidance rule "
-                "of the sampler at a scale other than 1. Leave it out, or use a student that was trained with "
-                "`guide: negatives`, for example by the recipe speedupnet."
+                "of the sampler at a scale other than 1 (in the attention, other than 0). Leave it out. Or, for a "
+                "student of a pipeline that reads text, put a rule into its attention: model.under(NAG()), or `fewstep "
+                "sample --nag 4`. Or use a student that was trained with `guide: negatives`, for example by the recipe "
+                "speedupnet."
             )
         return self.conditions(given, items)
 

@@ -134,6 +134,9 @@ def sample(
         str | None, typer.Option(metavar="CLASS", help="Name, number or caption; default: all in turn.")
     ] = None,
     negative: Annotated[str | None, typer.Option(metavar="CLASS", help="Likewise, to stay away from.")] = None,
+    nag: Annotated[
+        float | None, typer.Option(min=0, metavar="SCALE", help="How far away, in the attention of a pipeline, say 4.")
+    ] = None,
     scale: Annotated[int | None, typer.Option(min=1, metavar="N", help="Enlarge pixels so many times.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .png, or .wav for sounds; default: out.png, out.wav.")
@@ -142,7 +145,7 @@ def sample(
     """Draw images from a model."""
     from fewstep.cli import sampling
 
-    sampling.sample(model, sampling.Request(seed, count, label, steps, negative), out, scale)
+    sampling.sample(model, sampling.Request(seed, count, label, steps, negative, nag), out, scale)
 
 
 @app.command()

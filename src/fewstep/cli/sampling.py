@@ -11,6 +11,7 @@ from fewstep.cli.words import say
 from fewstep.data import Data
 from fewstep.errors import DataError
 from fewstep.evaluate import grid, write_wav
+from fewstep.guidance import NAG
 from fewstep.jobs.origin import data_for
 from fewstep.jobs.pipelines import model_at, pipe_of
 from fewstep.labels import label_index
@@ -23,19 +24,23 @@ TILE = 64  # pixels: smaller images are enlarged to at least this
 
 @dataclass(frozen=True)
 class Request:
-    """``count`` items of the seeds from ``seed`` on, of one class or of the classes in turn, away from ``negative``."""
+    """``count`` items of the seeds from ``seed`` on, of one class or of the classes in turn, away from ``negative``.
+
+    ``nag`` is how far, where the model's own sampler has no rule for it.
+    """
 
     seed: int
     count: int
     label: str | None
     steps: int | None
     negative: str | None = None
+    nag: float | None = None
 
 
 def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
     """Sample a model and write one file: a picture of one image or of a grid of them, or sounds in a row."""
     _ending(out, ".png", ".wav")
-    model = accelerated(model_at(folder))
+    model = accelerated(_under(model_at(folder), request))
     if "pipeline" in model.facts and (request.label is not None or not model.conditional):
         _prompted(model, request, _ending(out or Path("out.png"), ".png"), scale)
     elif len(model.shape) == 3:
@@ -43,6 +48,15 @@ def sample(folder: Path, request: Request, out: Path | None, scale: int | None) 
         _picture(model, data, request, _ending(out or Path("out.png"), ".png"), scale)
     else:
         _sounds(model, data_for(model, folder), request, _ending(out or Path("out.wav"), ".wav"))
+
+
+def _under(model: Model, request: Request) -> Model:
+    """Return the model with the rule that was asked for."""
+    if request.nag is None:
+        return model
+    if request.negative is None:
+        raise DataError("--nag says how far to stay away from a negative prompt; give that with --negative.")
+    return model.under(NAG(request.nag))
 
 
 def _picture(model: Model, data: Data | None, request: Request, out: Path, scale: int | None) -> None:

@@ -22,6 +22,10 @@ class Guidance(ABC):
         """Return the rule with a negative condition in the place of the empty one; itself where it needs none."""
         return self
 
+    def within(self, denoiser: Denoises) -> Denoises:
+        """Return the denoiser with what the rule changes inside of its network; itself for rules on its answers."""
+        return denoiser
+
     @abstractmethod
     def apply(self, guided: Denoises, plain: Denoises, x: X, t: T, c: Cond) -> X:
         """Return the answer under this rule, given the denoiser ``guided`` so far and the ``plain`` one."""
@@ -47,8 +51,10 @@ class Guided:
 
     def __call__(self, x: X, t: T, c: Cond = None, s: T | None = None) -> X:
         """Return the guided estimate; every rule asks for the same second time, so that it mixes the jumps to s."""
-        plain = Once(_Until(self.plain, s))
-        guided: Denoises = plain
+        plain, inside = Once(_Until(self.plain, s)), self.plain
+        for rule in self.rules:
+            inside = rule.within(inside)
+        guided: Denoises = plain if inside is self.plain else Once(_Until(inside, s))
         for rule in self.rules:
             guided = _Layer(rule, guided, plain)
         return guided(x, t, c)

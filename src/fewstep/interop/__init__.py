@@ -1,9 +1,20 @@
 """Diffusers pipelines as teachers; needs ``pip install fewstep[diffusers]``."""
 
+from fewstep.interop.attention import away_processors, turned_away
 from fewstep.interop.bridge import Bridge
 from fewstep.interop.encoded import Encoded
 from fewstep.interop.open import is_pipeline, open_pipe
 from fewstep.interop.packing import Packing
 from fewstep.interop.pipe import Pipe, on_levels
 
-__all__ = ["Bridge", "Encoded", "Packing", "Pipe", "is_pipeline", "on_levels", "open_pipe"]
+__all__ = [
+    "Bridge",
+    "Encoded",
+    "Packing",
+    "Pipe",
+    "away_processors",
+    "is_pipeline",
+    "on_levels",
+    "open_pipe",
+    "turned_away",
+]

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fewstep.errors import DataError, RecipeError, nearest
+from fewstep.guidance import Away
+from fewstep.interop.attention import beside, turned_away
 from fewstep.interop.families import FAMILIES, Family
 from fewstep.interop.packing import Packing
 
@@ -15,12 +17,12 @@ __all__ = ["Bridge", "family_named"]
 
 
 class Bridge(nn.Module):
-    """``net(x, label, c, scale=None)`` around the U-Net or transformer ``backbone`` of a pipeline.
+    """``net(x, label, c, scale=None, away=None)`` around the U-Net or transformer ``backbone`` of a pipeline.
 
     ``family`` and ``config`` (the backbone's own configuration) say what is built, ``parts`` the shapes of what it is
     told of a prompt.  c is a packed condition (b, width), of which rows of zeros stand for the empty prompt, or a
     class (b,), -1 for none, or None.  With ``scale`` a guidance scale is a further input of a U-Net, which starts
-    silent; families that are always told one take it anyway.
+    silent; families that are always told one take it anyway.  ``away`` is a rule for the attention to the prompt.
     Raises ``RecipeError`` for a family that is not known.
     """
 
@@ -42,17 +44,35 @@ class Bridge(nn.Module):
         self.empty: Tensor
         self.register_buffer("empty", torch.zeros(self.packing.width))
 
-    def forward(self, x: Tensor, label: Tensor, c: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        label: Tensor,
+        c: Tensor | None = None,
+        scale: Tensor | None = None,
+        away: Away | None = None,
+    ) -> Tensor:
         """Return the backbone's output, the shape of x.
 
-        Raises ``DataError`` for a condition of another kind, and ``RecipeError`` for a scale that is not taken.
+        Raises ``DataError`` for a condition of another kind, and ``RecipeError`` for a scale or a negative condition
+        that is not taken.
         """
         if scale is not None and not self.scaled:
             raise RecipeError(
                 "a guidance scale was given to a backbone that takes none; give the learner 'inputs: [scale]'."
             )
         told = {name: part.to(x.dtype) for name, part in self.told(c, len(x)).items()}
-        return self.family.ask(self.backbone, x, label, told, None if scale is None else scale.to(x.dtype))
+        given = None if scale is None else scale.to(x.dtype)
+        if away is None or away.negative is None:
+            return self.family.ask(self.backbone, x, label, told, given)
+        against = {name: part.to(x.dtype) for name, part in self.told(away.negative, len(x)).items()}
+        with turned_away(self.backbone, away, self.tokens):
+            return self.family.ask(self.backbone, x, label, beside(told, against), given)
+
+    @property
+    def tokens(self) -> int:
+        """The length of a prompt; 0 where there is no text."""
+        return self.packing.shapes.get("states", (0,))[0]
 
     def told(self, c: Tensor | None, count: int) -> dict[str, Tensor]:
         """Return what the backbone is told, one row per item."""

@@ -54,3 +54,15 @@ def test_a_negative_class_that_nothing_takes_is_refused(fewstep, student, tmp_pa
     assert answer.code != 0
     assert "a negative condition was given, but nothing here takes one" in " ".join(answer.err.split())
     assert not (tmp_path / "a.png").exists()
+
+
+def test_a_rule_for_the_attention_needs_a_negative_prompt_and_a_pipeline(fewstep, student, tmp_path):
+    answer = fewstep("sample", student, "--nag", 4, "--out", tmp_path / "a.png")
+    assert answer.code != 0
+    assert "give that with --negative" in " ".join(answer.err.split())
+    answer = fewstep("sample", student, "--nag", 4, "--negative", 8, "--out", tmp_path / "a.png")
+    assert answer.code != 0
+    assert "NAG works in a network's attention to a prompt, but the network, a UNet, lets" in " ".join(
+        answer.err.split()
+    )
+    assert not (tmp_path / "a.png").exists()

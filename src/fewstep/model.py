@@ -72,7 +72,7 @@ class Model:
         are tensors, one for all, (*condition), or one per seed, (seeds, *condition).  ``negative``: likewise, the
         condition to stay away from.  Item i depends on its seed and conditions only, up to rounding.  Raises
         ``DataError`` for a condition that does not exist and for a negative one where nothing takes it, and
-        ``RecipeError`` for more steps than the schedule allows.
+        ``RecipeError`` for more steps than the schedule allows and for a rule that the network cannot take.
         """
         count, seeds = self.steps if steps is None else steps, list(seeds)
         parameter = next(self.view.net.parameters(), torch.zeros(()))

@@ -41,34 +41,21 @@ def away_processors(net: Any, rule: Away, tokens: int) -> dict[str, Any]:
     in a row: in a stock pipeline ``prompt_embeds=torch.cat([prompt, negative], 1)``, masks likewise.
     Raises ``RecipeError`` when no attention reads a prompt, or one has a processor with weights (an IP-Adapter).
     """
-    made, wanted = dict(getattr(net, "attn_processors", {})), 0  # transformers without text have none
-    for name, inner in made.items():
-        kind = _kind(net.get_submodule(name.removesuffix(".processor")))
-        if kind is not None:
-            if isinstance(inner, nn.Module | _Parted):
-                raise RecipeError(
-                    f"the attention {name!r} has the processor {type(inner).__name__} already, which cannot be told of "
-                    "a negative prompt. Take it off first."
-                )
-            made[name], wanted = kind(inner, rule, tokens), wanted + 1
-    if not wanted:
-        raise RecipeError(
-            f"{type(rule).__name__} works in a network's attention to a prompt, but no attention of this "
-            f"{type(net).__name__} reads one. Leave the negative condition out."
-        )
-    return made
+    made = {f"{name}.processor": each for name, _, each in _made(net, rule, tokens)}
+    return dict(net.attn_processors) | made
 
 
 @contextmanager
 def turned_away(net: Any, rule: Away, tokens: int) -> Iterator[None]:
     """Put the processors of a rule on a backbone, and take them off again; not for calls side by side in threads."""
-    made = away_processors(net, rule, tokens)
-    before = dict(net.attn_processors)
-    net.set_attn_processor(made)
+    made = [(attn, attn.processor, new) for _, attn, new in _made(net, rule, tokens)]
     try:
+        for attn, _, new in made:
+            attn.set_processor(new)
         yield
     finally:
-        net.set_attn_processor(before)
+        for attn, old, _ in made:
+            attn.set_processor(old)
 
 
 @dataclass(frozen=True)
@@ -192,10 +179,33 @@ def _rotary(
     return (cos, sin), (cos_other, sin_other)
 
 
-def _kind(attn: Any) -> type[_Parted] | None:
-    """Return the processor for an attention that reads a prompt; None for one that reads none."""
-    if vars(attn).get("pre_only") and attn.added_kv_proj_dim is None:
-        return _Single
-    if vars(attn).get("added_kv_proj_dim") is not None:
+def _made(net: nn.Module, rule: Away, tokens: int) -> list[tuple[str, Any, _Parted]]:
+    """Return name and module of each attention that reads the prompt, and its processor under the rule."""
+    made = []
+    for name, attn in net.named_modules():
+        kind = _kind(vars(attn))
+        if kind is not None:
+            inner = attn.processor
+            if isinstance(inner, nn.Module | _Parted):
+                raise RecipeError(
+                    f"the attention {name!r} has the processor {type(inner).__name__} already, which cannot be told of "
+                    "a negative prompt. Take it off first."
+                )
+            made.append((name, attn, kind(inner, rule, tokens)))
+    if not made:
+        raise RecipeError(
+            f"{type(rule).__name__} works in a network's attention to a prompt, but no attention of this "
+            f"{type(net).__name__} reads one. Leave the negative condition out."
+        )
+    return made
+
+
+def _kind(facts: Mapping[str, Any]) -> type[_Parted] | None:
+    """Return the processor for a module of these attributes; None for all but an attention that reads a prompt."""
+    if "added_kv_proj_dim" not in facts:
+        return None
+    if facts["added_kv_proj_dim"] is not None:
         return _Joint
-    return _Cross if vars(attn).get("is_cross_attention") else None
+    if facts.get("pre_only"):
+        return _Single
+    return _Cross if facts.get("is_cross_attention") else None

@@ -61,11 +61,10 @@ class Bridge(nn.Module):
             raise RecipeError(
                 "a guidance scale was given to a backbone that takes none; give the learner 'inputs: [scale]'."
             )
-        told = {name: part.to(x.dtype) for name, part in self.told(c, len(x)).items()}
-        given = None if scale is None else scale.to(x.dtype)
+        told, given = self._cast(c, x), None if scale is None else scale.to(x.dtype)
         if away is None or away.negative is None:
             return self.family.ask(self.backbone, x, label, told, given)
-        against = {name: part.to(x.dtype) for name, part in self.told(away.negative, len(x)).items()}
+        against = self._cast(away.negative, x)
         with turned_away(self.backbone, away, self.tokens):
             return self.family.ask(self.backbone, x, label, beside(told, against), given)
 
@@ -73,6 +72,11 @@ class Bridge(nn.Module):
     def tokens(self) -> int:
         """The length of a prompt; 0 where there is no text."""
         return self.packing.shapes.get("states", (0,))[0]
+
+    def _cast(self, c: Tensor | None, x: Tensor) -> dict[str, Tensor]:
+        """Return what the backbone is told in the precision of x; classes stay whole numbers."""
+        parts = self.told(c, len(x)).items()
+        return {name: part.to(x.dtype) if part.is_floating_point() else part for name, part in parts}
 
     def told(self, c: Tensor | None, count: int) -> dict[str, Tensor]:
         """Return what the backbone is told, one row per item."""

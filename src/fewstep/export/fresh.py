@@ -1,0 +1,118 @@
+"""Reload an export with stock diffusers and nothing of fewstep; run as a script, in a process of its own.
+
+    python -I fresh.py ANSWER FOLDER [BASE]
+
+writes the images that the stock pipeline makes of the stored prompts and seeds, and what was seen on the way, into the
+file ANSWER.  This file imports nothing of the package that it belongs to, and fails when anything did.
+"""
+
+import hashlib
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+__all__ = ["PROOF", "digest", "reproduce"]
+
+PROOF = "proof/proof.safetensors"
+KEYED = ("key", "unexpected", "missing", "not used", "newly initialized", "ignored")  # of messages on lost weights
+
+
+def digest(net: torch.nn.Module) -> str:
+    """Return 16 hexadecimal digits that change with any weight of a network."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        whole.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()[:16]
+
+
+def reproduce(folder: Path, base: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the images (n, h, w, 3) in [0, 1] per number of steps, and a report of what was loaded and walked."""
+    few = json.loads((folder / "few_step.json").read_text(encoding="utf-8"))
+    with safe_open(folder / PROOF, "pt") as opened:
+        asked = json.loads(opened.metadata()["proof"])
+    report: dict[str, Any] = {"said": [], "layers": [], "timesteps": {}, "scheduler": "", "base": ""}
+    pipe = _folder(folder, asked, report) if few["form"] == "folder" else _adapted(folder, asked, few, base, report)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.to(asked["device"])
+    if "safety_checker" in pipe.components:
+        pipe.register_modules(safety_checker=None)  # what it hides is no difference
+    if "watermark" in vars(pipe):
+        pipe.watermark = None
+    backbone = pipe.components[few["component"]]
+    report["layers"] = sorted({name.split(".lora_A.")[0] for name, _ in backbone.named_parameters() if "lora_A" in name})
+    report["scheduler"] = type(pipe.scheduler).__name__
+    images = {}
+    for count, call in few["call"].items():
+        torch.manual_seed(asked["seed"])
+        generators = [torch.Generator().manual_seed(seed) for seed in asked["seeds"]]
+        made = pipe(**asked["inputs"], **call, generator=generators, output_type="np").images
+        images[count] = torch.from_numpy(made).float()
+        report["timesteps"][count] = [float(step) for step in pipe.scheduler.timesteps]
+    return images, report
+
+
+def _folder(folder: Path, asked: dict[str, Any], report: dict[str, Any]) -> Any:
+    """Open a whole pipeline; what a reader says of weights counts."""
+    from diffusers import DiffusionPipeline
+
+    with _listening() as said:
+        pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=getattr(torch, asked["dtype"]))
+    report["said"] += [each for each in said if any(word in each.lower() for word in KEYED)]
+    return pipe
+
+
+def _adapted(folder: Path, asked: dict[str, Any], few: dict[str, Any], base: str | None, report: dict[str, Any]) -> Any:
+    """Open the base, and put adapter and scheduler into it; every word that a reader says of the adapter counts."""
+    import diffusers
+
+    place = base or few["base_model"]
+    pipe = diffusers.DiffusionPipeline.from_pretrained(place, torch_dtype=getattr(torch, asked["dtype"]))
+    report["base"] = digest(pipe.components[few["component"]])
+    name = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["_class_name"]
+    pipe.scheduler = getattr(diffusers, name).from_pretrained(folder, subfolder="scheduler")
+    with _listening() as said:
+        pipe.load_lora_weights(folder, weight_name=few["weight_name"])
+    other = [f"prefix='{name}'" for name in pipe.components if name != few["component"]]
+    report["said"] += [each for each in said if not any(name in each for name in other)]  # nothing of theirs was trained
+    return pipe
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what the readers warn of."""
+    said: list[str] = []
+    ear = logging.Handler(logging.WARNING)
+    ear.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers", "peft")]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for logger in loggers:
+            logger.addHandler(ear)
+        try:
+            yield said
+        finally:
+            for logger in loggers:
+                logger.removeHandler(ear)
+    said += [str(each.message) for each in caught if issubclass(each.category, UserWarning | RuntimeWarning)]
+
+
+def main(answer: str, folder: str, base: str | None = None) -> None:
+    """Write the answer for one folder."""
+    images, report = reproduce(Path(folder), base)
+    if "fewstep" in sys.modules:
+        raise SystemExit("This process has imported fewstep, so that it proves nothing.")
+    save_file(images, answer, {"report": json.dumps(report)})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

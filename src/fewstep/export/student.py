@@ -1,0 +1,146 @@
+"""The one source of every form of an export: a student in memory, and the pipeline that it came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from fewstep.denoiser import Denoises
+from fewstep.errors import WeightsError
+from fewstep.export.adapter import Adapter
+from fewstep.export.fresh import digest
+from fewstep.guidance import CFG
+from fewstep.interop import Bridge, Pipe
+from fewstep.model import Model
+from fewstep.networks import LORA, LoraFile, merged
+from fewstep.sampling import FewStep
+
+__all__ = ["Student"]
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A few-step model with plain weights, the pipeline that it was distilled from, and its adapter if it has one.
+
+    Build it with ``of``.
+    """
+
+    model: Model
+    pipe: Pipe
+    adapter: Adapter | None
+
+    @classmethod
+    def of(cls, model: Model, pipe: Pipe, file: LoraFile | None = None) -> "Student":
+        """Take a student in memory, or one with merged weights and the ``file`` that holds its adapter.
+
+        Raises ``WeightsError`` for a model that no stock pipeline can run, and for another pipeline than the one it
+        came from.
+        """
+        _refuse_foreign(model, pipe)
+        if file is not None:
+            file.refuse_other(pipe.model().view.net, Path(LORA))
+        adapter = Adapter.of_network(model.view.net) if file is None else Adapter.of_file(file)
+        plain = merged(model.view.net).eval().requires_grad_(False)
+        return cls(replace(model, view=replace(model.view, net=plain)), pipe, adapter)
+
+    @property
+    def bridge(self) -> Bridge:
+        """The network."""
+        return cast(Bridge, self.model.view.net)
+
+    @property
+    def backbone(self) -> Any:
+        """The pipeline's network with the student's weights."""
+        return self.bridge.backbone
+
+    @property
+    def sampler(self) -> FewStep:
+        """The rule that it is sampled by."""
+        return cast(FewStep, self.model.sampler)
+
+    @property
+    def base(self) -> str:
+        """The digest of the weights that it began with: those of the pipeline's own network."""
+        return digest(self.pipe.backbone)
+
+    @property
+    def scale(self) -> float | None:
+        """The guidance scale that one guided call is told, or that two calls are mixed with; None for neither."""
+        if self.sampler.guidance:
+            return float(cast(CFG, self.sampler.guidance[0]).scale)
+        told = self.pipe.family.EMBEDDED and self.backbone.config.guidance_embeds
+        return self.pipe.family.GUIDANCE if told and self.sampler.scale is None else self.sampler.scale
+
+    @property
+    def mode(self) -> str:
+        """How it is guided: ``none``, ``embedded`` or ``cfg``."""
+        if self.sampler.guidance:
+            return "cfg"
+        return "none" if self.scale is None else "embedded"
+
+    def conditions(self, prompts: Sequence[str], labels: Sequence[int], items: int) -> Tensor | None:
+        """Return what the network is told of prompts, or of labels, or of neither."""
+        if self.model.condition:
+            return self.model.conditions(self.pipe.prompts(prompts), items)
+        return self.model.conditions(list(labels) if self.model.classes else None, items)
+
+    def guided(self, items: int) -> Denoises:
+        """Return the network's view as the sampler asks it."""
+        view: Denoises = self.model.view
+        if self.sampler.scale is not None:
+            scales = torch.full((items,), self.sampler.scale, dtype=torch.float64, device=self.bridge.empty.device)
+            view = self.model.view.told({"scale": scales})
+        for rule in self.sampler.guidance:
+            view = rule(view)
+        return view
+
+
+def _refuse_foreign(model: Model, pipe: Pipe) -> None:
+    """Raise for what no stock pipeline can run."""
+    net, sampler, view = model.view.net, model.sampler, model.view
+    if not isinstance(net, Bridge):
+        raise WeightsError(
+            f"This model is no student of a diffusers pipeline: its network is a {type(net).__name__}, which stock "
+            "diffusers does not know. Exported are runs of `fewstep distill FOLDER` where FOLDER is a pipeline."
+        )
+    if not isinstance(sampler, FewStep):
+        raise WeightsError(
+            f"This model is sampled by {type(sampler).__name__}, so it is a teacher, which is a pipeline already. "
+            "Export a student."
+        )
+    if net.family.name != pipe.family.name or dict(net.packing.shapes) != dict(pipe.packing.shapes):
+        raise WeightsError(
+            f"The student is one of the family {net.family.name} for {dict(net.packing.shapes)}; the pipeline "
+            f"{pipe.place} is one of {pipe.family.name} for {dict(pipe.packing.shapes)}. Give the pipeline and the "
+            "size of images that the student was distilled from."
+        )
+    if view.second_time:
+        raise WeightsError(
+            "The student is told the time that it jumps to, which no stock pipeline says. Export a student of a "
+            "recipe without 'second_time'."
+        )
+    _refuse_guidance(sampler, net)
+
+
+def _refuse_guidance(sampler: FewStep, net: Bridge) -> None:
+    """Raise for guidance that no stock pipeline does."""
+    rules = sampler.guidance
+    plain = not rules or (len(rules) == 1 and type(rules[0]) is CFG and isinstance(rules[0].scale, int | float))
+    if not plain or (rules and sampler.scale is not None):
+        raise WeightsError(
+            f"The student is sampled under {', '.join(type(rule).__name__ for rule in rules)}; stock pipelines do "
+            "plain classifier-free guidance with one scale, or tell one. Distil the guidance into the student."
+        )
+    if rules and float(cast(CFG, rules[0]).scale) <= 1:
+        raise WeightsError(
+            f"The student is sampled under CFG({float(cast(CFG, rules[0]).scale)}); stock pipelines guide with "
+            "scales above 1 only. Leave the guidance out of its sampler."
+        )
+    if net.scaled and not net.family.EMBEDDED and sampler.scale is None:
+        raise WeightsError(
+            "The student's network takes a guidance scale, but its sampler tells it none, and stock pipelines always "
+            "tell one. Set the sampler's 'scale' to the one that it is meant for."
+        )

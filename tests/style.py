@@ -58,7 +58,7 @@ ONLY_IN = {
     "sklearn": "data evaluate",
     "matplotlib": "data evaluate",
     "PIL": "data evaluate",
-    "jinja2": "data evaluate",
+    "jinja2": "data evaluate export",
     "tensorboard": "",
     "torchmetrics": "",
 }

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from fewstep.errors import RecipeError, WeightsError, nearest
 from fewstep.evaluate import Row
-from fewstep.export.card import card
+from fewstep.export.card import Card
 from fewstep.export.contract import contract
 from fewstep.export.fresh import PROOF
 from fewstep.export.kohya import kohya_tensors
-from fewstep.export.proof import Proof, Request, prove
+from fewstep.export.proof import Request, prove
 from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable, timetable
 from fewstep.export.verify import FEW, verify
@@ -77,7 +77,7 @@ def export(student: Student, out: Path, wanted: Wanted, check: Check | None = ve
                 "diffusers": diffusers.__version__,
             }
             _write_words(draft, few)
-        card(draft, out.name, few, proof, wanted)
+        Card(out.name, few, proof, wanted.rows).write(draft)
     return few
 
 

@@ -201,6 +201,38 @@ def merge(
 
 @app.command()
 @answered
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a pipeline's student.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where the export goes.", show_default=False)],
+    form: Annotated[str, typer.Option(metavar="FORM", help="lora, folder (a whole pipeline) or kohya.")] = "lora",
+    steps: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="May be repeated; default: all it is made for.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="To be drawn for card and proof; may be repeated.")
+    ] = None,
+    proven: Annotated[bool, typer.Option("--verify/--no-verify", help="Prove it with stock diffusers.")] = True,
+) -> None:
+    """Write a pipeline's student as files that other tools load."""
+    from fewstep.cli import exporting
+
+    exporting.export_run(run, out, form, steps or (), prompt or (), proven)
+
+
+@app.command()
+@answered
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What fewstep export wrote.", show_default=False)],
+    base: Annotated[str | None, typer.Option(metavar="PLACE", help="Of a LoRA's base, if it was moved.")] = None,
+) -> None:
+    """Prove an export again: stock diffusers draws what the student drew."""
+    from fewstep.cli import exporting
+
+    exporting.verify_folder(folder, base)
+
+
+@app.command()
+@answered
 def recipes(
     family: Annotated[str, typer.Option(metavar="FAMILY", help="Only these; default: all of them.")] = "",
 ) -> None:

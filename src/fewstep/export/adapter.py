@@ -28,11 +28,12 @@ class Adapter:
     rank: int
 
     @classmethod
-    def of_file(cls, file: LoraFile) -> "Adapter":
-        """Return that of a finished run.  Raises ``WeightsError`` when more than an adapter was trained."""
-        inside = file.inside + INSIDE
+    def of_file(cls, file: LoraFile, base: nn.Module) -> "Adapter":
+        """Return that of a finished run on ``base``.  Raises ``WeightsError`` when more than an adapter was trained."""
+        inside, state = file.inside + INSIDE, base.state_dict()
         downs = {name.removesuffix(DOWN) for name in file.tensors if name.endswith(DOWN)}
         known = {layer + side for layer in downs for side in (DOWN, UP)}
+        known |= {file.inside + name for name, tensor in state.items() if _kept(file, name, tensor)}
         if more := sorted(set(file.tensors) - known):
             raise WeightsError(
                 f"The student learned more than its adapter: {', '.join(more[:3])}{' ...' * (len(more) > 3)}. A LoRA "
@@ -58,7 +59,7 @@ class Adapter:
         layers: dict[str, tuple[Tensor, Tensor]] = {}
         for name in names:
             down, up = (net.get_parameter(f"{name}.{each}.{NAME}.weight") for each in ("lora_A", "lora_B"))
-            factor = net.get_submodule(name).scaling[NAME]  # type: ignore[index,union-attr]
+            factor = net.get_submodule(name).scaling[NAME]  # type: ignore[index]
             layers[name.removeprefix(INSIDE)] = (_plain(down), _plain(up * factor))
         return cls(layers, len(next(iter(layers.values()))[0])) if layers else None
 
@@ -78,6 +79,12 @@ class Adapter:
         words = {f"{prefix}.{key}": list(v) if isinstance(v, set) else v for key, v in settings.items()}
         words[f"{prefix}.target_modules"] = list(self.layers)
         return {"format": "pt", "lora_adapter_metadata": json.dumps(words, indent=2, sort_keys=True, default=str)}
+
+
+def _kept(file: LoraFile, name: str, tensor: Tensor) -> bool:
+    """Say whether the file holds a tensor of the base as it was: buffers travel with a learner."""
+    own = file.tensors.get(file.inside + name)
+    return own is not None and own.equal(tensor.cpu())
 
 
 def _plain(tensor: Tensor) -> Tensor:

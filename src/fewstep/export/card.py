@@ -73,9 +73,9 @@ class Card:
             "explicit": min(lists, default=""),
             "global_noise": few["family"] in GLOBAL,
             "comfy": comfy(few),
-            "request": json.dumps(self._request(calls[first])),
+            "request": self._request(calls[first]),
             "table": markdown(list(self.rows)) if self.rows else "",
-            "shortfall": "" if start == 1 else f"{start:.4f}",
+            "shortfall": "" if start > 0.9999 else f"{start:.4f}",
             "licence": front_matter_of(few["base_model"]).get("license", "unknown"),
         }
 
@@ -116,10 +116,13 @@ class Card:
         told = {key: one.get(key, lambda v: v)(value) for key, value in inputs.items() if key != "batch_size"}
         return told | {"generator": Code("torch.manual_seed(0)")}
 
-    def _request(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def _request(self, call: Mapping[str, Any]) -> str:
+        """Return the JSON that a server is sent, empty where there is no prompt."""
         inputs, (width, height) = self.proof.asked["inputs"], self.few["resolutions"][0]
-        prompt = inputs["prompt"][0] if "prompt" in inputs else ""
-        return {"model": self.name, "prompt": prompt, "size": f"{width}x{height}", "seed": 0, **call}
+        if "prompt" not in inputs:
+            return ""
+        words = {"model": self.name, "prompt": inputs["prompt"][0], "size": f"{width}x{height}", "seed": 0, **call}
+        return json.dumps(words).replace("'", "\\u0027")  # it stands between single quotes
 
 
 class Code(str):

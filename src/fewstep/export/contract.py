@@ -12,7 +12,6 @@ __all__ = ["contract"]
 
 FORMAT = 1
 TRAINED = ("recipe", "source", "data", "seed", "trained steps", "best step", "training seconds", "hardware")
-METRICS = "metrics"
 
 
 def contract(student: Student, table: Timetable, form: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +27,7 @@ def contract(student: Student, table: Timetable, form: str, metrics: Mapping[str
         "method": facts.get("recipe"),
         "base_model": student.pipe.place,
         "base_digest": student.base,
+        "base_style": student.pipe.style,
         "family": student.pipe.family.name,
         "component": student.pipe.family.BACKBONE,
         "prediction_type": table.prediction,
@@ -48,9 +48,8 @@ def contract(student: Student, table: Timetable, form: str, metrics: Mapping[str
         "resolutions": [list(reversed(student.pipe.size))],
         "lora": None if adapter is None else _lora(adapter.rank, len(adapter.layers)),
         "checks": {},
-        "metrics": {**facts.get(METRICS, {}), **metrics},
-        "train": {key: facts[key] for key in TRAINED if key in facts}
-        | {"versions": facts.get("versions", versions())},
+        "metrics": {**facts.get("metrics", {}), **metrics},
+        "train": {key: facts[key] for key in TRAINED if key in facts} | {"versions": facts.get("versions", versions())},
     }
 
 

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 __all__ = ["PROOF", "digest", "reproduce"]
 
 PROOF = "proof/proof.safetensors"
+LORA = "pytorch_lora_weights.safetensors"
 KEYED = ("key", "unexpected", "missing", "not used", "newly initialized", "ignored")  # of messages on lost weights
 
 
@@ -41,32 +42,40 @@ def reproduce(folder: Path, base: str | None = None) -> tuple[dict[str, torch.Te
     with safe_open(folder / PROOF, "pt") as opened:
         asked = json.loads(opened.metadata()["proof"])
     report: dict[str, Any] = {"said": [], "layers": [], "timesteps": {}, "scheduler": "", "base": ""}
-    pipe = _folder(folder, asked, report) if few["form"] == "folder" else _adapted(folder, asked, few, base, report)
+    pipe = _folder(folder, report) if few["form"] == "folder" else _adapted(folder, asked, few, base, report)
+    names = [name for name, _ in pipe.components[few["component"]].named_parameters()]
+    report["layers"] = sorted({name.split(".lora_A.")[0] for name in names if ".lora_A." in name})
+    report["scheduler"] = type(pipe.scheduler).__name__
+    if report["said"]:
+        return {}, report  # some weights are not there
     pipe.set_progress_bar_config(disable=True)
     pipe.to(asked["device"])
+    _as_asked(pipe, few, asked)
     if "safety_checker" in pipe.components:
         pipe.register_modules(safety_checker=None)  # what it hides is no difference
     if "watermark" in vars(pipe):
         pipe.watermark = None
     backbone = pipe.components[few["component"]]
-    report["layers"] = sorted({name.split(".lora_A.")[0] for name, _ in backbone.named_parameters() if "lora_A" in name})
+    report["layers"] = sorted(
+        {name.split(".lora_A.")[0] for name, _ in backbone.named_parameters() if "lora_A" in name}
+    )
     report["scheduler"] = type(pipe.scheduler).__name__
     images = {}
     for count, call in few["call"].items():
         torch.manual_seed(asked["seed"])
         generators = [torch.Generator().manual_seed(seed) for seed in asked["seeds"]]
         made = pipe(**asked["inputs"], **call, generator=generators, output_type="np").images
-        images[count] = torch.from_numpy(made).float()
+        images[count] = torch.from_numpy(made).float().contiguous()
         report["timesteps"][count] = [float(step) for step in pipe.scheduler.timesteps]
     return images, report
 
 
-def _folder(folder: Path, asked: dict[str, Any], report: dict[str, Any]) -> Any:
+def _folder(folder: Path, report: dict[str, Any]) -> Any:
     """Open a whole pipeline; what a reader says of weights counts."""
     from diffusers import DiffusionPipeline
 
     with _listening() as said:
-        pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=getattr(torch, asked["dtype"]))
+        pipe = DiffusionPipeline.from_pretrained(folder)
     report["said"] += [each for each in said if any(word in each.lower() for word in KEYED)]
     return pipe
 
@@ -76,15 +85,29 @@ def _adapted(folder: Path, asked: dict[str, Any], few: dict[str, Any], base: str
     import diffusers
 
     place = base or few["base_model"]
-    pipe = diffusers.DiffusionPipeline.from_pretrained(place, torch_dtype=getattr(torch, asked["dtype"]))
+    pipe = diffusers.DiffusionPipeline.from_pretrained(place)
+    _as_asked(pipe, few, asked)
+    if few["base_style"]:
+        style = Path(few["base_style"])
+        style = style / LORA if style.is_dir() else style
+        pipe.load_lora_weights(style.parent, weight_name=style.name)
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()
     report["base"] = digest(pipe.components[few["component"]])
     name = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["_class_name"]
     pipe.scheduler = getattr(diffusers, name).from_pretrained(folder, subfolder="scheduler")
     with _listening() as said:
         pipe.load_lora_weights(folder, weight_name=few["weight_name"])
-    other = [f"prefix='{name}'" for name in pipe.components if name != few["component"]]
-    report["said"] += [each for each in said if not any(name in each for name in other)]  # nothing of theirs was trained
+    untrained = [f"prefix='{name}'" for name in pipe.components if name != few["component"]]
+    report["said"] += [each for each in said if not any(name in each for name in untrained)]
     return pipe
+
+
+def _as_asked(pipe: Any, few: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Bring a pipeline to the precision of the one that was in memory, if it was opened in another one."""
+    dtype = getattr(torch, asked["dtype"])
+    if pipe.components[few["component"]].dtype != dtype:
+        pipe.to(dtype)
 
 
 @contextmanager

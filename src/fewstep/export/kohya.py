@@ -40,7 +40,7 @@ def kohya_tensors(adapter: Adapter, family: str, config: Mapping[str, Any]) -> d
             f"the family {family}. Export it with --form lora, which ComfyUI reads for SD3 and Flux as it is, or with "
             "--form folder."
         )
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, (down, up) in adapter.layers.items():
         theirs = _published(name, int(config["layers_per_block"]), config) if family == "sdxl" else name
         key = "lora_unet_" + theirs.replace(".", "_")

@@ -107,7 +107,7 @@ def _packed(student: Student) -> tuple[int, ...]:
     return (height * width // 4, channels * 4) if student.pipe.family.name == "flux" else (channels, height, width)
 
 
-def _unpacked(student: Student, x: X) -> X:
+def _unpacked(student: Student, x: Tensor) -> Tensor:
     """Return packed latents (b, ...) as (b, c, h, w)."""
     _, height, width = student.model.shape
     if student.pipe.family.name != "flux":

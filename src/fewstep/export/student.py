@@ -40,9 +40,12 @@ class Student:
         came from.
         """
         _refuse_foreign(model, pipe)
-        if file is not None:
-            file.refuse_other(pipe.model().view.net, Path(LORA))
-        adapter = Adapter.of_network(model.view.net) if file is None else Adapter.of_file(file)
+        if file is None:
+            adapter = Adapter.of_network(model.view.net)
+        else:
+            base = pipe.model().view.net
+            file.refuse_other(base, Path(LORA))
+            adapter = Adapter.of_file(file, base)
         plain = merged(model.view.net).eval().requires_grad_(False)
         return cls(replace(model, view=replace(model.view, net=plain)), pipe, adapter)
 

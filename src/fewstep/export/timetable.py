@@ -32,7 +32,7 @@ class Timetable:
     scheduler: Any
     seen: Mapping[int, list[float]]
     sigmas: Mapping[int, list[float]]
-    told: Mapping[int, dict[str, list[float]]]
+    told: Mapping[int, Mapping[str, Sequence[float | int]]]
     stochastic: bool
     prediction: str
     shift: float | None
@@ -65,7 +65,7 @@ def timetable(student: Student, counts: Sequence[int]) -> Timetable:
     )
 
 
-Way = tuple[Timetable, Mapping[int, dict[str, list[float]]]]  # and what its pipeline tells the scheduler
+Way = tuple[Timetable, Mapping[int, Mapping[str, Sequence[float | int]]]]  # and what its pipeline tells the scheduler
 
 
 def _stochastic(student: Student, counts: Sequence[int]) -> bool:

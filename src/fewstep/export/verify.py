@@ -63,10 +63,10 @@ def compared(folder: Path, images: Mapping[str, Tensor], report: Mapping[str, An
     few = json.loads((folder / FEW).read_text(encoding="utf-8"))
     if few["form"] != "folder":
         _check_adapter(folder, few, asked, report)
-    _check_steps(folder, asked, few["timesteps"], f"{FEW} states")
-    _check_steps(folder, asked, report["timesteps"], f"the saved {report['scheduler']} yields")
     if report["said"]:
         raise WeightsError(f"A reader of {folder} complained: {report['said'][0]} Export the student again.")
+    _check_steps(folder, asked, few["timesteps"], f"{FEW} states")
+    _check_steps(folder, asked, report["timesteps"], f"the saved {report['scheduler']} yields")
     differences = {int(count): float((images[count] - image).abs().max()) for count, image in wanted.items()}
     found = Verified(differences, asked["tolerance"], len(report["layers"]))
     if not found.worst <= found.tolerance:

@@ -3,9 +3,9 @@
 import copy
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,8 @@ def _refuse_unfit(student: Student, form: str) -> None:
             f"The student learned with whole weights, which the form {form} has no place for. Export it with --form "
             "folder, or distil with a learner that has 'lora'."
         )
+    if not any(up.any() for _, up in student.adapter.layers.values()):
+        raise WeightsError("The adapter adds nothing: every B is zero, as before the first update. Train the student.")
     if "load_lora_weights" not in dir(type(student.pipe.pipeline)):
         raise WeightsError(
             f"{type(student.pipe.pipeline).__name__} of diffusers reads no LoRA files. Export with --form folder."

@@ -33,8 +33,12 @@ class SD(Family):
         return output
 
     def settings(self, config: Mapping[str, Any], scale: bool) -> dict[str, Any]:
-        """Return the configuration, with a projection of the guidance scale if wanted."""
-        return {**config, "time_cond_proj_dim": config.get("time_cond_proj_dim") or (SCALE if scale else None)}
+        """Return the configuration, with a projection of the guidance scale if wanted.
+
+        diffusers leaves out what its own list names as left at the default, so that list must not travel.
+        """
+        width = config.get("time_cond_proj_dim") or (SCALE if scale else None)
+        return {**config, "time_cond_proj_dim": width, "_use_default_values": []}
 
 
 def scale_features(scale: Tensor, width: int = SCALE) -> Tensor:

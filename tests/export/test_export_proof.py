@@ -1,0 +1,100 @@
+"""Stock diffusers draws from every form of export, for every family, what the student in memory drew."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from conftest import ASKED, changed, checked, few_step, wanted
+from fewstep.export import Student, export, fresh, verify
+from fewstep.guidance import CFG
+from fewstep.interop import Bridge, Pipe
+from fewstep.sampling import FewStep
+from fewstep.times import Explicit, Trailing
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Euler, in diffusers
+Exported = Callable[..., Path]
+ODD = Explicit((1.0, 0.8, 0.44))
+TEXTS = ("sd", "sd-v", "sdxl", "sd3", "flux", "schnell", "sana")
+FAST = {
+    *((name, "lora", float(i % 2)) for i, name in enumerate(TEXTS)),
+    *(("pixart", "folder", 1.0), ("dit", "folder", 0.0), ("unconditional", "folder", 1.0), ("sdxl", "folder", 0.0)),
+    *(("sd", "kohya", 1.0), ("sdxl", "kohya", 0.0)),
+}
+FORMS = {
+    "lora": TEXTS,
+    "folder": ("sd", "sd-v", "sdxl", "sd3", "flux", "schnell", "pixart", "sana", "dit", "unconditional"),
+    "kohya": ("sd", "sd-v", "sdxl"),
+}
+ALL = [(name, form, gamma) for form, names in FORMS.items() for name in names for gamma in (0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "gamma"),
+    [pytest.param(*each, marks=() if each in FAST else pytest.mark.slow, id="-".join(map(str, each))) for each in ALL],
+)
+def test_stock_pipeline_draws_what_the_student_drew(exported: Exported, name: str, form: str, gamma: float) -> None:
+    folder = exported(name, form, gamma)
+    found = checked(folder)
+    few = json.loads((folder / "few_step.json").read_text())
+    with safe_open(folder / fresh.PROOF, "pt") as opened:
+        drawn = [opened.get_tensor(count) for count in ("1", "2", "4")]
+    assert found.worst < 2e-5
+    assert found.modules == (few["lora"]["modules"] if few["lora"] else 0)
+    assert all(image.std() > 0.02 for image in drawn)
+    assert all((a - b).abs().max() > 0.005 for a, b in pairwise(drawn))
+
+
+def test_fresh_process_knows_nothing_of_fewstep(exported: Exported) -> None:
+    assert verify(exported("sd")).worst < 2e-5
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_seeds_mean_the_same_in_stock_pipelines(exported: Exported, pipe: Callable[[str], Pipe], gamma: float) -> None:
+    """Item i of ``model.sample(seeds)`` is what the stock pipeline draws with a generator of that seed."""
+    folder, source = exported("sana", "folder", gamma), pipe("sana")
+    student = Student.of(few_step(source, changed(source), gamma), source)
+    ours = source.decode(student.model.sample([0, 1], source.prompts(ASKED.prompts), 4))
+    with safe_open(folder / fresh.PROOF, "pt") as opened:
+        theirs = opened.get_tensor("4").permute(0, 3, 1, 2) * 2 - 1
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def scaled(source: Pipe) -> Bridge:
+    """The U-Net with other weights, which is told a guidance scale."""
+    net = Bridge("sd", source.backbone.config, source.packing.shapes, scale=True)
+    net.load_state_dict(changed(source).state_dict(), strict=False)
+    net.get_parameter("backbone.time_embedding.cond_proj.weight").data.normal_(
+        generator=torch.Generator().manual_seed(2)
+    )
+    net.empty = source.packing.pack(source.nothing())[0]
+    return net
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "words"),
+    [
+        ("sd", FewStep(ODD, (3,), 0.0), {"scheduler": "EulerDiscreteScheduler"}),
+        ("sd", FewStep(ODD, (3,), 1.0), {"scheduler": "LCMScheduler"}),
+        ("sd", FewStep(Trailing(1.0), (2,), 0.0, (CFG(3.0),)), {"guidance": "cfg"}),
+        ("sd3", FewStep(ODD, (3,), 1.0, (CFG(3.0),)), {"guidance": "cfg"}),
+        ("sd", FewStep(Trailing(1.0), (2,), 1.0, (), 6.0), {"guidance": "embedded"}),
+        ("flux", FewStep(ODD, (3,), 0.0, (), 5.0), {"guidance": "embedded"}),
+    ],
+    ids=["euler", "lcm", "cfg", "cfg-flow", "embedded", "flux"],
+)
+def test_settings_hold(
+    pipe: Callable[[str], Pipe], tmp_path: Path, name: str, sampler: FewStep, words: dict[str, str]
+) -> None:
+    """Time steps of one's own, guidance by two calls, a guidance scale as an input."""
+    source = pipe(name)
+    told = sampler.scale is not None and name == "sd"
+    model = replace(few_step(source, scaled(source) if told else changed(source)), sampler=sampler)
+    few = export(Student.of(model, source), tmp_path / "x", wanted("folder"), lambda folder, _: checked(folder))
+    assert few["checks"]["reload_max_abs_diff"] < 5e-5
+    assert {"scheduler": few["scheduler"], "guidance": few["guidance"]["mode"]}.items() >= words.items()

@@ -1,0 +1,136 @@
+"""Whatever is done to an export, its check notices; what is harmless, it lets pass."""
+
+import json
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import fewstep as fs
+from conftest import checked
+from fewstep.interop import Pipe
+
+FILE = "pytorch_lora_weights.safetensors"
+A, B = "lora_A.weight", "lora_B.weight"
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@pytest.fixture
+def copied(
+    exported: Callable[..., Path], pipe: Callable[[str], Pipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A LoRA of Stable Diffusion, to be changed; its base is read from memory."""
+    shutil.copytree(exported("sd", "lora", 1.0), tmp_path / "x")
+    bases = {pipe(name).place: pipe(name).pipeline for name in ("sd", "sd-v")}
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", lambda place, **_: deepcopy(bases[str(place)]))
+    return tmp_path / "x"
+
+
+def rewrite(folder: Path, change: Change, metadata: bool = True) -> None:
+    """Change the tensors of the LoRA."""
+    with safe_open(folder / FILE, "pt") as opened:
+        words = opened.metadata()
+    save_file(change(load_file(folder / FILE)), folder / FILE, words if metadata else {"format": "pt"})
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def old_style(tensors: dict[str, Any], first: int) -> dict[str, Any]:
+    """The spelling of old scripts, for all keys from the first one on."""
+    names = sorted(tensors)
+    return {
+        name.replace("lora_A", "lora.down").replace("lora_B", "lora.up") if i >= first else name: tensors[name]
+        for i, name in enumerate(names)
+    }
+
+
+def test_what_was_written_holds(copied: Path) -> None:
+    assert checked(copied).worst < 2e-5
+
+
+def test_readers_without_metadata_are_right_too(copied: Path) -> None:
+    rewrite(copied, lambda tensors: tensors, metadata=False)
+    assert checked(copied).worst < 2e-5
+
+
+def test_old_spelling_of_all_keys_is_right_too(copied: Path) -> None:
+    rewrite(copied, lambda tensors: old_style(tensors, 0))
+    assert checked(copied).worst < 2e-5
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: {n: w for n, w in t.items() if "conv_in" not in n}, r"82 layers have an adapter; 83 .*conv_in"),
+        (lambda t: {n: w for n, w in t.items() if n != f"unet.conv_in.{B}"}, r"missing keys|other images"),
+        (lambda t: {n: w / 2 if n.endswith(B) else w for n, w in t.items()}, r"other images .*tolerated is 0.001"),
+        (lambda t: old_style(t, 60), r"layers have an adapter; 83 were trained .*without: "),
+        (lambda t: {n.replace("unet.", "transformer."): w for n, w in t.items()}, r"\b0 layers have|No LoRA keys"),
+        (lambda t: {n.removeprefix("unet."): w for n, w in t.items()}, r"\b0 layers have|No LoRA keys"),
+        (lambda t: {n: w for n, w in t.items() if "attn" not in n}, r"layers have an adapter; 83 were trained"),
+    ],
+    ids=["dropped layer", "dropped B", "halved B", "mixed styles", "wrong prefix", "no prefix", "no attention"],
+)
+def test_changed_adapter_is_noticed(copied: Path, change: Change, words: str) -> None:
+    rewrite(copied, change)
+    with pytest.raises(fs.WeightsError, match=words):
+        checked(copied)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+def test_mixed_styles_without_metadata_are_noticed(copied: Path) -> None:
+    """The silent case: no reader says a word."""
+    rewrite(copied, lambda tensors: old_style(tensors, 60), metadata=False)
+    with pytest.raises(fs.WeightsError, match=r"layers have an adapter; 83 were trained"):
+        checked(copied)
+
+
+def test_other_base_is_refused(copied: Path, pipe: Callable[[str], Pipe]) -> None:
+    with pytest.raises(fs.WeightsError, match=r"made on a base with the weights \w{16}; the one .*--base"):
+        checked(copied, _other(pipe("sd")))
+
+
+def _other(source: Pipe) -> str:
+    """The place of the same pipeline with one other number in it."""
+    place = str(Path(source.place).with_name("other"))
+    read = diffusers.DiffusionPipeline.from_pretrained
+    changed = deepcopy(source.pipeline)
+    next(changed.unet.parameters()).data[0] += 1e-3
+    diffusers.DiffusionPipeline.from_pretrained = lambda at, **more: changed if str(at) == place else read(at, **more)
+    return place
+
+
+def test_other_time_steps_of_the_scheduler_are_noticed(copied: Path) -> None:
+    edit(copied / "scheduler" / "scheduler_config.json", original_inference_steps=50)
+    with pytest.raises(fs.WeightsError, match=r"\[999.0, 749.0, 499.0, 249.0\] .*LCMScheduler yields \[999.0, 759.0"):
+        checked(copied)
+
+
+def test_other_time_steps_in_the_contract_are_noticed(copied: Path) -> None:
+    steps = json.loads((copied / "few_step.json").read_text())["timesteps"] | {"2": [999.0, 399.0]}
+    edit(copied / "few_step.json", timesteps=steps)
+    with pytest.raises(fs.WeightsError, match=r"few_step.json states \[999.0, 399.0\]"):
+        checked(copied)
+
+
+def test_other_prediction_of_the_scheduler_is_noticed(copied: Path) -> None:
+    edit(copied / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
+    with pytest.raises(fs.WeightsError, match="other images"):
+        checked(copied)
+
+
+def test_other_guidance_is_noticed(copied: Path) -> None:
+    calls = json.loads((copied / "few_step.json").read_text())["call"]
+    edit(copied / "few_step.json", call={n: call | {"guidance_scale": 5.0} for n, call in calls.items()})
+    with pytest.raises(fs.WeightsError, match="other images"):
+        checked(copied)

@@ -1,0 +1,146 @@
+"""The saved scheduler asks at the time steps of the training, by itself where it can; what it cannot do is refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import diffusers
+import pytest
+import torch
+
+import fewstep as fs
+from conftest import adapted, few_step
+from fewstep.export import Student
+from fewstep.export.timetable import _lcm_grid, timetable
+from fewstep.interop import Pipe
+from fewstep.predict import EDM, X0
+from fewstep.process import Linear
+from fewstep.sampling import FewStep
+from fewstep.times import Explicit, Schedule, Trailing
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Euler, in diffusers
+Get = Callable[[str], Pipe]
+DMD2 = Explicit((1.0, 0.75, 0.5, 0.25))
+
+
+def student(pipe: Pipe, gamma: float, schedule: Schedule, steps: tuple[int, ...]) -> Student:
+    model = few_step(pipe, adapted(pipe), gamma)
+    return Student.of(replace(model, sampler=FewStep(schedule, steps, gamma)), pipe)
+
+
+@pytest.mark.parametrize(
+    ("steps", "original"), [((4, 2, 1), 4), ((1,), 1), ((8, 4, 2, 1), 8), ((1, 2), 2), ((5,), 5), ((4, 5), 20)]
+)
+def test_lcm_takes_the_trained_grid_by_itself(pipe: Get, steps: tuple[int, ...], original: int) -> None:
+    gamma = 0.0 if max(steps) == 1 else 1.0
+    table = timetable(student(pipe("sd"), 1.0, Trailing(1.0), steps), steps)
+    assert (type(table.scheduler).__name__ == "LCMScheduler") == (gamma == 1)
+    assert table.told == {count: {} for count in steps}
+    if gamma == 1:
+        assert table.scheduler.config.original_inference_steps == original
+    for count in steps:
+        table.scheduler.set_timesteps(count)
+        assert table.scheduler.timesteps.tolist() == table.seen[count]
+
+
+def test_dmd2_time_steps_are_the_default_ones(pipe: Get) -> None:
+    table = timetable(student(pipe("sd"), 1.0, DMD2, (4, 1)), (4, 1))
+    assert table.seen == {4: [999.0, 749.0, 499.0, 249.0], 1: [999.0]}
+    assert table.told == {4: {}, 1: {}}
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_odd_time_steps_are_told(pipe: Get, gamma: float) -> None:
+    table = timetable(student(pipe("sd"), gamma, Explicit((1.0, 0.8, 0.44)), (3,)), (3,))
+    assert table.told == {3: {"timesteps": [999, 799, 439]}}
+    assert type(table.scheduler).__name__ == ("LCMScheduler" if gamma else "EulerDiscreteScheduler")
+
+
+@pytest.mark.parametrize(("original", "count"), [(50, 4), (4, 4), (4, 2), (20, 3), (1000, 7), (333, 8), (8, 1)])
+def test_grid_is_that_of_lcm(original: int, count: int) -> None:
+    scheduler = diffusers.LCMScheduler(original_inference_steps=original)
+    scheduler.set_timesteps(count)
+    assert scheduler.timesteps.tolist() == _lcm_grid(original, count)
+
+
+def test_lcm_mixes_next_to_nothing_of_x_into_the_data(pipe: Get) -> None:
+    scheduler = timetable(student(pipe("sd"), 1.0, Trailing(1.0), (4,)), (4,)).scheduler
+    skip, out = scheduler.get_scalings_for_boundary_condition_discrete(torch.tensor(1))
+    assert skip < 1e-8
+    assert abs(out - 1) < 1e-8
+
+
+def test_ddim_ends_at_the_data_and_clips_nothing(pipe: Get) -> None:
+    config = timetable(student(pipe("sd-v"), 0.0, Trailing(1.0), (4,)), (4,)).scheduler.config
+    assert (config.set_alpha_to_one, config.clip_sample, config.thresholding) == (True, False, False)
+    assert (config.prediction_type, config.rescale_betas_zero_snr, config.timestep_spacing) == (
+        "v_prediction", True, "trailing",
+    )  # fmt: skip
+
+
+def test_prediction_of_the_student_counts(pipe: Get) -> None:
+    found = student(pipe("sd"), 0.0, Trailing(1.0), (4,))
+    model = replace(found.model, view=replace(found.model.view, prediction=X0()))
+    assert timetable(replace(found, model=model), (4,)).scheduler.config.prediction_type == "sample"
+
+
+def test_flux_walks_by_itself_with_the_shift_of_its_size(pipe: Get) -> None:
+    source = pipe("flux")
+    table = timetable(student(source, 0.0, Trailing(1.0), (4,)), (4,))
+    assert table.told == {4: {}}
+    assert (table.scheduler.config.shift, table.scheduler.config.use_dynamic_shifting) == (table.shift, False)
+    assert isinstance(source.path[0], Linear)
+    assert table.shift == source.path[0].shift != 1
+
+
+@pytest.mark.parametrize(("name", "schedule"), [("sd3", Trailing(1.0)), ("flux", Explicit((1.0, 0.6)))])
+def test_other_flows_are_told_sigmas_as_they_are(pipe: Get, name: str, schedule: Schedule) -> None:
+    table = timetable(student(pipe(name), 1.0, schedule, (2,)), (2,))
+    sigmas = table.told[2]["sigmas"]
+    assert sigmas == pytest.approx(table.sigmas[2], abs=1e-8)
+    table.scheduler.set_timesteps(sigmas=sigmas)
+    assert table.scheduler.sigmas.tolist() == pytest.approx([*table.sigmas[2], 0], abs=1e-6)
+    assert table.scheduler.config.stochastic_sampling
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("name", "gamma", "schedule", "steps", "words"),
+    [
+        ("sd", 0.0, Trailing(1.0), (3,), r"trained at the time steps .*665.666667.* whole numbers .*Give --steps"),
+        ("sd", 1.0, Trailing(1.0), (3,), r"665.666667"),
+        ("dit", 1.0, Explicit((1.0, 0.8, 0.44)), (3,), r"no stock scheduler asks in the pipeline DiTPipeline"),
+        ("sd", 0.3, Trailing(1.0), (4,), r"gamma 0.3\), which no stock scheduler does: TCDScheduler.*gamma 0 and 1"),
+        ("sd", 1.0, Explicit((1.0, 0.001)), (2,), r"nothing of time step 0"),
+    ],
+)
+def test_what_no_scheduler_does_is_refused(
+    pipe: Get, name: str, gamma: float, schedule: Schedule, steps: tuple[int, ...], words: str
+) -> None:
+    with pytest.raises(fs.WeightsError, match=words):
+        timetable(student(pipe(name), gamma, schedule, steps), steps)
+
+
+def test_share_of_noise_plays_no_part_in_one_step(pipe: Get) -> None:
+    assert not timetable(student(pipe("sd"), 0.3, Trailing(1.0), (1, 4)), (1,)).stochastic
+
+
+def test_steps_that_it_was_not_made_for_are_refused(pipe: Get) -> None:
+    with pytest.raises(fs.WeightsError, match=r"made for \[4, 2\] steps; asked for were \[8\]"):
+        timetable(student(pipe("sd"), 0.0, Trailing(1.0), (4, 2)), (4, 8))
+
+
+def test_unknown_prediction_is_refused(pipe: Get) -> None:
+    for name, known in (("sd", "Eps, V and X0"), ("sd3", "Velocity")):
+        found = student(pipe(name), 0.0, Trailing(1.0), (4,))
+        model = replace(found.model, view=replace(found.model.view, prediction=EDM()))
+        with pytest.raises(fs.WeightsError, match=f"predicts EDM, .*{known}"):
+            timetable(replace(found, model=model), (4,))
+
+
+def test_other_process_is_refused(pipe: Get) -> None:
+    found = student(pipe("sd"), 0.0, Trailing(1.0), (4,))
+    model = replace(found.model, view=replace(found.model.view, process=pipe("sd-v").path[0]))
+    with pytest.raises(fs.WeightsError, match="not the path of its pipeline's scheduler"):
+        timetable(replace(found, model=model), (4,))

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from fewstep.times import Schedule, Trailing
 FAMILY = {"sd-v": "sd", "schnell": "flux"}
 SIDE = {"dit": 16, "unconditional": 16}
 ASKED = Request(("a red disc", "two rings"))
+SOME = (r"attn1|conv_in|conv_out|time_emb|mid_block|shortcut|samplers|^proj",)  # of a U-Net's many layers
 NOT_UPSAMPLERS = (r"^(?!.*upsamplers)",)  # diffusers misreads the published name of one in a block without attention
 
 
@@ -47,13 +49,19 @@ def pipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pipe]:
 
 def adapted(pipe: Pipe, lora: Lora | None = None, seed: int = 1) -> torch.nn.Module:
     """The backbone of a pipeline with random adapters."""
-    base = pipe.model().view.net
-    net = add_lora(copy_sharing(base, list(base.parameters())), lora or Lora(4, alpha=8.0), base)
+    base, default = pipe.model().view.net, Lora(4, alpha=8.0, targets=SOME if pipe.family.BACKBONE == "unet" else ())
+    net = add_lora(copy_sharing(base, list(base.parameters())), lora or default, base)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in net.named_parameters():
         if "lora_" in name:
             parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
     return net
+
+
+@pytest.fixture(scope="session")
+def student(pipe: Callable[[str], Pipe]) -> Callable[[str], Student]:
+    """A student with an adapter by the name of its pipeline; do not change its weights."""
+    return lru_cache(lambda name: Student.of(few_step(pipe(name), adapted(pipe(name))), pipe(name)))
 
 
 def few_step(pipe: Pipe, net: torch.nn.Module, gamma: float = 0.0, schedule: Schedule | None = None) -> Model:

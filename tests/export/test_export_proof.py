@@ -21,10 +21,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 Exported = Callable[..., Path]
 ODD = Explicit((1.0, 0.8, 0.44))
 TEXTS = ("sd", "sd-v", "sdxl", "sd3", "flux", "schnell", "sana")
-FAST = {
-    *((name, "lora", float(i % 2)) for i, name in enumerate(TEXTS)),
-    *(("pixart", "folder", 1.0), ("dit", "folder", 0.0), ("unconditional", "folder", 1.0), ("sdxl", "folder", 0.0)),
-    *(("sd", "kohya", 1.0), ("sdxl", "kohya", 0.0)),
+FAST = {  # each family once
+    ("sd", "lora", 1.0),
+    ("sdxl", "kohya", 0.0),
+    ("sd3", "lora", 1.0),
+    ("flux", "lora", 0.0),
+    ("sana", "lora", 0.0),
+    ("pixart", "folder", 1.0),
+    ("dit", "folder", 0.0),
+    ("unconditional", "folder", 1.0),
 }
 FORMS = {
     "lora": TEXTS,
@@ -50,15 +55,15 @@ def test_stock_pipeline_draws_what_the_student_drew(exported: Exported, name: st
     assert all((a - b).abs().max() > 0.005 for a, b in pairwise(drawn))
 
 
+@pytest.mark.slow
 def test_fresh_process_knows_nothing_of_fewstep(exported: Exported) -> None:
-    assert verify(exported("sd")).worst < 2e-5
+    assert verify(exported("sd", "lora", 1.0)).worst < 2e-5
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_seeds_mean_the_same_in_stock_pipelines(exported: Exported, pipe: Callable[[str], Pipe], gamma: float) -> None:
+def test_seeds_mean_the_same_in_stock_pipelines(exported: Exported, pipe: Callable[[str], Pipe]) -> None:
     """Item i of ``model.sample(seeds)`` is what the stock pipeline draws with a generator of that seed."""
-    folder, source = exported("sana", "folder", gamma), pipe("sana")
-    student = Student.of(few_step(source, changed(source), gamma), source)
+    folder, source = exported("sana", "folder", 1.0), pipe("sana")
+    student = Student.of(few_step(source, changed(source), 1.0), source)
     ours = source.decode(student.model.sample([0, 1], source.prompts(ASKED.prompts), 4))
     with safe_open(folder / fresh.PROOF, "pt") as opened:
         theirs = opened.get_tensor("4").permute(0, 3, 1, 2) * 2 - 1

@@ -71,13 +71,16 @@ def test_old_spelling_of_all_keys_is_right_too(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: {n: w for n, w in t.items() if "conv_in" not in n}, r"82 layers have an adapter; 83 .*conv_in"),
+        (
+            lambda t: {n: w for n, w in t.items() if "conv_in" not in n},
+            r"layers have .* \(without: conv_in\)",
+        ),
         (lambda t: {n: w for n, w in t.items() if n != f"unet.conv_in.{B}"}, r"missing keys|other images"),
         (lambda t: {n: w / 2 if n.endswith(B) else w for n, w in t.items()}, r"other images .*tolerated is 0.001"),
-        (lambda t: old_style(t, 60), r"layers have an adapter; 83 were trained .*without: "),
+        (lambda t: old_style(t, 12), r"layers have an adapter; \d+ were trained .*without: "),
         (lambda t: {n.replace("unet.", "transformer."): w for n, w in t.items()}, r"\b0 layers have|No LoRA keys"),
         (lambda t: {n.removeprefix("unet."): w for n, w in t.items()}, r"\b0 layers have|No LoRA keys"),
-        (lambda t: {n: w for n, w in t.items() if "attn" not in n}, r"layers have an adapter; 83 were trained"),
+        (lambda t: {n: w for n, w in t.items() if "attn" not in n}, r"layers have an adapter; \d+ were trained"),
     ],
     ids=["dropped layer", "dropped B", "halved B", "mixed styles", "wrong prefix", "no prefix", "no attention"],
 )
@@ -90,8 +93,8 @@ def test_changed_adapter_is_noticed(copied: Path, change: Change, words: str) ->
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 def test_mixed_styles_without_metadata_are_noticed(copied: Path) -> None:
     """The silent case: no reader says a word."""
-    rewrite(copied, lambda tensors: old_style(tensors, 60), metadata=False)
-    with pytest.raises(fs.WeightsError, match=r"layers have an adapter; 83 were trained"):
+    rewrite(copied, lambda tensors: old_style(tensors, 12), metadata=False)
+    with pytest.raises(fs.WeightsError, match=r"layers have an adapter; \d+ were trained"):
         checked(copied)
 
 

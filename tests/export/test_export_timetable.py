@@ -8,31 +8,35 @@ import pytest
 import torch
 
 import fewstep as fs
-from conftest import adapted, few_step
 from fewstep.export import Student
 from fewstep.export.timetable import _lcm_grid, timetable
-from fewstep.interop import Pipe
 from fewstep.predict import EDM, X0
 from fewstep.process import Linear
 from fewstep.sampling import FewStep
 from fewstep.times import Explicit, Schedule, Trailing
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Euler, in diffusers
-Get = Callable[[str], Pipe]
+Sampled = Callable[..., Student]
 DMD2 = Explicit((1.0, 0.75, 0.5, 0.25))
 
 
-def student(pipe: Pipe, gamma: float, schedule: Schedule, steps: tuple[int, ...]) -> Student:
-    model = few_step(pipe, adapted(pipe), gamma)
-    return Student.of(replace(model, sampler=FewStep(schedule, steps, gamma)), pipe)
+@pytest.fixture
+def sampled(student: Callable[[str], Student]) -> Callable[..., Student]:
+    """A student of a pipeline that is sampled so."""
+
+    def get(name: str, gamma: float, schedule: Schedule, steps: tuple[int, ...]) -> Student:
+        found = student(name)
+        return replace(found, model=replace(found.model, sampler=FewStep(schedule, steps, gamma)))
+
+    return get
 
 
 @pytest.mark.parametrize(
     ("steps", "original"), [((4, 2, 1), 4), ((1,), 1), ((8, 4, 2, 1), 8), ((1, 2), 2), ((5,), 5), ((4, 5), 20)]
 )
-def test_lcm_takes_the_trained_grid_by_itself(pipe: Get, steps: tuple[int, ...], original: int) -> None:
+def test_lcm_takes_the_trained_grid_by_itself(sampled: Sampled, steps: tuple[int, ...], original: int) -> None:
     gamma = 0.0 if max(steps) == 1 else 1.0
-    table = timetable(student(pipe("sd"), 1.0, Trailing(1.0), steps), steps)
+    table = timetable(sampled("sd", 1.0, Trailing(1.0), steps), steps)
     assert (type(table.scheduler).__name__ == "LCMScheduler") == (gamma == 1)
     assert table.told == {count: {} for count in steps}
     if gamma == 1:
@@ -42,15 +46,15 @@ def test_lcm_takes_the_trained_grid_by_itself(pipe: Get, steps: tuple[int, ...],
         assert table.scheduler.timesteps.tolist() == table.seen[count]
 
 
-def test_dmd2_time_steps_are_the_default_ones(pipe: Get) -> None:
-    table = timetable(student(pipe("sd"), 1.0, DMD2, (4, 1)), (4, 1))
+def test_dmd2_time_steps_are_the_default_ones(sampled: Sampled) -> None:
+    table = timetable(sampled("sd", 1.0, DMD2, (4, 1)), (4, 1))
     assert table.seen == {4: [999.0, 749.0, 499.0, 249.0], 1: [999.0]}
     assert table.told == {4: {}, 1: {}}
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_odd_time_steps_are_told(pipe: Get, gamma: float) -> None:
-    table = timetable(student(pipe("sd"), gamma, Explicit((1.0, 0.8, 0.44)), (3,)), (3,))
+def test_odd_time_steps_are_told(sampled: Sampled, gamma: float) -> None:
+    table = timetable(sampled("sd", gamma, Explicit((1.0, 0.8, 0.44)), (3,)), (3,))
     assert table.told == {3: {"timesteps": [999, 799, 439]}}
     assert type(table.scheduler).__name__ == ("LCMScheduler" if gamma else "EulerDiscreteScheduler")
 
@@ -62,39 +66,39 @@ def test_grid_is_that_of_lcm(original: int, count: int) -> None:
     assert scheduler.timesteps.tolist() == _lcm_grid(original, count)
 
 
-def test_lcm_mixes_next_to_nothing_of_x_into_the_data(pipe: Get) -> None:
-    scheduler = timetable(student(pipe("sd"), 1.0, Trailing(1.0), (4,)), (4,)).scheduler
+def test_lcm_mixes_next_to_nothing_of_x_into_the_data(sampled: Sampled) -> None:
+    scheduler = timetable(sampled("sd", 1.0, Trailing(1.0), (4,)), (4,)).scheduler
     skip, out = scheduler.get_scalings_for_boundary_condition_discrete(torch.tensor(1))
     assert skip < 1e-8
     assert abs(out - 1) < 1e-8
 
 
-def test_ddim_ends_at_the_data_and_clips_nothing(pipe: Get) -> None:
-    config = timetable(student(pipe("sd-v"), 0.0, Trailing(1.0), (4,)), (4,)).scheduler.config
+def test_ddim_ends_at_the_data_and_clips_nothing(sampled: Sampled) -> None:
+    config = timetable(sampled("sd-v", 0.0, Trailing(1.0), (4,)), (4,)).scheduler.config
     assert (config.set_alpha_to_one, config.clip_sample, config.thresholding) == (True, False, False)
     assert (config.prediction_type, config.rescale_betas_zero_snr, config.timestep_spacing) == (
         "v_prediction", True, "trailing",
     )  # fmt: skip
 
 
-def test_prediction_of_the_student_counts(pipe: Get) -> None:
-    found = student(pipe("sd"), 0.0, Trailing(1.0), (4,))
+def test_prediction_of_the_student_counts(sampled: Sampled) -> None:
+    found = sampled("sd", 0.0, Trailing(1.0), (4,))
     model = replace(found.model, view=replace(found.model.view, prediction=X0()))
     assert timetable(replace(found, model=model), (4,)).scheduler.config.prediction_type == "sample"
 
 
-def test_flux_walks_by_itself_with_the_shift_of_its_size(pipe: Get) -> None:
-    source = pipe("flux")
-    table = timetable(student(source, 0.0, Trailing(1.0), (4,)), (4,))
+def test_flux_walks_by_itself_with_the_shift_of_its_size(sampled: Sampled) -> None:
+    found = sampled("flux", 0.0, Trailing(1.0), (4,))
+    table, process = timetable(found, (4,)), found.pipe.path[0]
     assert table.told == {4: {}}
     assert (table.scheduler.config.shift, table.scheduler.config.use_dynamic_shifting) == (table.shift, False)
-    assert isinstance(source.path[0], Linear)
-    assert table.shift == source.path[0].shift != 1
+    assert isinstance(process, Linear)
+    assert table.shift == process.shift != 1
 
 
 @pytest.mark.parametrize(("name", "schedule"), [("sd3", Trailing(1.0)), ("flux", Explicit((1.0, 0.6)))])
-def test_other_flows_are_told_sigmas_as_they_are(pipe: Get, name: str, schedule: Schedule) -> None:
-    table = timetable(student(pipe(name), 1.0, schedule, (2,)), (2,))
+def test_other_flows_are_told_sigmas_as_they_are(sampled: Sampled, name: str, schedule: Schedule) -> None:
+    table = timetable(sampled(name, 1.0, schedule, (2,)), (2,))
     sigmas = table.told[2]["sigmas"]
     assert sigmas == pytest.approx(table.sigmas[2], abs=1e-8)
     table.scheduler.set_timesteps(sigmas=sigmas)
@@ -116,31 +120,33 @@ def test_other_flows_are_told_sigmas_as_they_are(pipe: Get, name: str, schedule:
     ],
 )
 def test_what_no_scheduler_does_is_refused(
-    pipe: Get, name: str, gamma: float, schedule: Schedule, steps: tuple[int, ...], words: str
+    sampled: Sampled, name: str, gamma: float, schedule: Schedule, steps: tuple[int, ...], words: str
 ) -> None:
     with pytest.raises(fs.WeightsError, match=words):
-        timetable(student(pipe(name), gamma, schedule, steps), steps)
+        timetable(sampled(name, gamma, schedule, steps), steps)
 
 
-def test_share_of_noise_plays_no_part_in_one_step(pipe: Get) -> None:
-    assert not timetable(student(pipe("sd"), 0.3, Trailing(1.0), (1, 4)), (1,)).stochastic
+def test_share_of_noise_plays_no_part_in_one_step(sampled: Sampled) -> None:
+    assert not timetable(sampled("sd", 0.3, Trailing(1.0), (1, 4)), (1,)).stochastic
 
 
-def test_steps_that_it_was_not_made_for_are_refused(pipe: Get) -> None:
+def test_steps_that_it_was_not_made_for_are_refused(sampled: Sampled) -> None:
     with pytest.raises(fs.WeightsError, match=r"made for \[4, 2\] steps; asked for were \[8\]"):
-        timetable(student(pipe("sd"), 0.0, Trailing(1.0), (4, 2)), (4, 8))
+        timetable(sampled("sd", 0.0, Trailing(1.0), (4, 2)), (4, 8))
 
 
-def test_unknown_prediction_is_refused(pipe: Get) -> None:
+def test_unknown_prediction_is_refused(sampled: Sampled) -> None:
     for name, known in (("sd", "Eps, V and X0"), ("sd3", "Velocity")):
-        found = student(pipe(name), 0.0, Trailing(1.0), (4,))
+        found = sampled(name, 0.0, Trailing(1.0), (4,))
         model = replace(found.model, view=replace(found.model.view, prediction=EDM()))
         with pytest.raises(fs.WeightsError, match=f"predicts EDM, .*{known}"):
             timetable(replace(found, model=model), (4,))
 
 
-def test_other_process_is_refused(pipe: Get) -> None:
-    found = student(pipe("sd"), 0.0, Trailing(1.0), (4,))
-    model = replace(found.model, view=replace(found.model.view, process=pipe("sd-v").path[0]))
+def test_other_process_is_refused(sampled: Sampled) -> None:
+    found = sampled("sd", 0.0, Trailing(1.0), (4,))
+    model = replace(
+        found.model, view=replace(found.model.view, process=replace(found.model.view.process, sigma_data=0.5))
+    )
     with pytest.raises(fs.WeightsError, match="not the path of its pipeline's scheduler"):
         timetable(replace(found, model=model), (4,))

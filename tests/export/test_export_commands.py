@@ -1,0 +1,75 @@
+"""``fewstep export`` and ``fewstep verify``, on a finished run, with a process of its own for the proof."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import fewstep as fs
+from conftest import adapted, few_step
+from fewstep.cli import app
+from fewstep.files import write_whole
+from fewstep.interop import Pipe
+from fewstep.networks import LORA, LoraFile, build_network, digest_of, own_state
+from fewstep.networks.lora import merged
+from fewstep.sharing import shared_names
+from fewstep.times import Trailing
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def run(pipe: Callable[[str], Pipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a learner with an adapter."""
+    source, folder = pipe("sd3"), tmp_path_factory.mktemp("run")
+    base, net = source.model().view.net, adapted(source)
+    fs.save_model(few_step(source, merged(net), 1.0), folder)
+    file = LoraFile(own_state(net, shared_names(net, base)), digest_of(base), 4, 8.0)
+    write_whole(folder / LORA, file.content())
+    return folder
+
+
+def typed(*words: object) -> tuple[int, str]:
+    found = RUNNER.invoke(app, [str(word) for word in words])
+    return found.exit_code, found.output
+
+
+def test_run_is_exported_and_proven_by_a_process_of_its_own(run: Path, tmp_path: Path) -> None:
+    code, said = typed("export", run, tmp_path / "x", "--prompt", "a red disc", "--steps", 4, "--steps", 1)
+    assert code == 0, said
+    few = json.loads((tmp_path / "x" / "few_step.json").read_text())
+    assert few["num_steps"] == [4, 1]
+    assert few["checks"]["reload_max_abs_diff"] < 2e-5
+    assert few["checks"]["modules"] == few["lora"]["modules"] == 33
+    assert "33 layers of rank 4" in said
+
+
+@pytest.mark.slow
+def test_proof_is_repeated_and_other_bases_refused(run: Path, pipe: Callable[[str], Pipe], tmp_path: Path) -> None:
+    assert typed("export", run, tmp_path / "x", "--form", "folder", "--no-verify")[0] == 0
+    code, said = typed("verify", tmp_path / "x")
+    assert (code, "draws the student's pictures" in said) == (0, True), said
+    assert typed("export", run, tmp_path / "y", "--no-verify")[0] == 0
+    code, said = typed("verify", tmp_path / "y", "--base", pipe("sd").place)
+    assert (code, "cannot run" in said) == (1, True), said
+
+
+def test_unproven_export_says_so(run: Path, tmp_path: Path) -> None:
+    code, said = typed("export", run, tmp_path / "x", "--no-verify", "--prompt", "two rings")
+    assert code == 0, said
+    assert "not asked for" in said
+    assert f"fewstep verify {tmp_path / 'x'}" in said
+    assert "**Not checked**" in (tmp_path / "x" / "README.md").read_text()
+    assert json.loads((tmp_path / "x" / "few_step.json").read_text())["checks"] == {}
+
+
+def test_run_that_is_no_pipeline_student_is_refused(tmp_path: Path) -> None:
+    words = {"mlp": {"width": 8, "depth": 1}}
+    net = build_network(words)
+    fs.save_model(fs.Model(fs.Denoiser(net, fs.EDM()), fs.FewStep(Trailing(80.0)), (2,), (), words), tmp_path / "run")
+    code, said = typed("export", tmp_path / "run", tmp_path / "x")
+    assert code == 1
+    assert "no student of a diffusers pipeline" in " ".join(said.split())
+    assert not (tmp_path / "x").exists()

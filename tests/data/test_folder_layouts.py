@@ -55,8 +55,31 @@ def test_hidden_files_are_left_out(paint, tmp_path):
 
 def test_other_files_are_counted(paint, tmp_path):
     paint("a.png")
-    (tmp_path / "a.txt").write_text("a caption")
-    assert ImageFolder.open(tmp_path).describe()["ignored"] == "1 other file: .txt (1)"
+    (tmp_path / "notes.md").write_text("where they are from")
+    assert ImageFolder.open(tmp_path).describe()["ignored"] == "1 other file: .md (1)"
+
+
+def test_text_beside_each_image_is_its_caption(paint, tmp_path):
+    for name, text in (("10_dog/0.png", "a red\n disc "), ("b.webp", "a blue ring")):
+        paint(name).with_suffix(".txt").write_text(text)
+    data = ImageFolder.open(tmp_path)
+    assert data.captions == ("a red disc", "a blue ring")
+    assert data.captions_of([1, 0]) == ["a blue ring", "a red disc"]
+    assert data.classes == ()
+
+
+def test_images_without_a_text_are_counted_and_named(paint, tmp_path):
+    paint("a.png").with_suffix(".txt").write_text("a red disc")
+    paint("b.png")
+    with pytest.raises(DataError, match=r"1 of 2 images .* have no \.txt .* the others have: b\.png"):
+        ImageFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b" \n", b"\xff\xfe"])
+def test_text_that_is_no_caption_is_refused(content, paint, tmp_path):
+    paint("a.png").with_suffix(".txt").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.txt is"):
+        ImageFolder.open(tmp_path)
 
 
 def test_links_to_folders_are_followed_but_not_in_circles(paint, tmp_path):

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,8 +14,9 @@ __all__ = ["SUFFIXES", "Listing", "scan"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 ACCEPTED = "png, jpg, jpeg, webp, bmp, gif (first frame), tif and tiff"
 LAYOUTS = (
-    "Accepted: images directly in the folder, images in one sub-folder per class, or images with a metadata.jsonl "
-    'beside them, each line such as {"file_name": "0001.png", "text": "a caption"}.'
+    "Accepted: images directly in the folder, images in one sub-folder per class, images each with a .txt of the same "
+    "name beside it that holds its caption, or images with a metadata.jsonl beside them, each line such as "
+    '{"file_name": "0001.png", "text": "a caption"}.'
 )
 SPLITS = {"train", "test", "validation", "val", "valid", "dev"}  # the names that Hugging Face datasets know, and kin
 
@@ -36,9 +37,9 @@ class Listing:
 
 
 def scan(root: Path) -> Listing:
-    """List the images under ``root``, with labels or captions from metadata.jsonl or from sub-folders.
+    """List the images under ``root``, with labels or captions from metadata.jsonl, text files or sub-folders.
 
-    Raises ``DataError`` when ``root`` is no folder, holds no image, or does not follow one of the three layouts.
+    Raises ``DataError`` when ``root`` is no folder, holds no image, or does not follow one of the four layouts.
     """
     if not root.exists():
         raise DataError(
@@ -56,6 +57,9 @@ def scan(root: Path) -> Listing:
     if "metadata.jsonl" in others:
         return _with_metadata(root, images, tuple(name for name in others if name != "metadata.jsonl"))
     _refuse_other_metadata(root, others)
+    beside = {str(PurePosixPath(name).with_suffix("")): name for name in others if name.endswith(".txt")}
+    if any(str(PurePosixPath(name).with_suffix("")) in beside for name in images):
+        return _with_texts(root, images, beside, tuple(name for name in others if not name.endswith(".txt")))
     return _with_folders(root, images, _kinds(others))
 
 
@@ -99,6 +103,29 @@ def _with_metadata(root: Path, images: tuple[str, ...], others: tuple[str, ...])
     listed = {entry.name for entry in entries}
     unlisted = tuple(name for name in images if name not in listed)
     return Listing(root, entries, "metadata.jsonl", unlisted, _kinds(others))
+
+
+def _with_texts(root: Path, images: tuple[str, ...], beside: Mapping[str, str], others: tuple[str, ...]) -> Listing:
+    """Take the text file of the same name beside each image for its caption, as kohya's trainers do."""
+    stems = {name: str(PurePosixPath(name).with_suffix("")) for name in images}
+    if missing := [name for name, stem in stems.items() if stem not in beside]:
+        raise DataError(
+            f"{len(missing)} of {len(images)} images in {str(root)!r} have no .txt of the same name beside them, the "
+            f"others have: {', '.join(missing[:5])}. Write their captions, or take these images out."
+        )
+    entries = tuple(Entry(name, caption=_caption(root / beside[stem])) for name, stem in stems.items())
+    return Listing(root, entries, "the .txt beside each image", ignored=_kinds(others))
+
+
+def _caption(path: Path) -> str:
+    """Return the text of a file in one line; raise ``DataError`` for none."""
+    try:
+        text = " ".join(path.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text ({error}). Save it as UTF-8.") from error
+    if not text:
+        raise DataError(f"{path} is empty; write the caption of its image, or take both out.")
+    return text
 
 
 def _refuse_other_metadata(root: Path, others: tuple[str, ...]) -> None:

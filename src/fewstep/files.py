@@ -8,7 +8,11 @@ from pathlib import Path
 
 from fewstep.errors import WeightsError
 
-__all__ = ["append_line", "whole_folder", "write_whole"]
+__all__ = ["CACHE", "append_line", "whole_folder", "write_whole"]
+
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fewstep"
+"""Where things are kept that runs share and that can be made again: networks that judge, latents, unpacked data."""
 
 
 def write_whole(path: Path, content: bytes) -> None:

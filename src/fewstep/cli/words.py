@@ -45,7 +45,7 @@ def typed() -> str:
 
 def cache_folder() -> Path:
     """Return where networks that judge are kept: ``$XDG_CACHE_HOME/fewstep``, by default ``~/.cache/fewstep``."""
-    from fewstep.jobs.measure import CACHE  # late: most commands judge nothing
+    from fewstep.files import CACHE  # late, as all imports of commands
 
     return CACHE
 

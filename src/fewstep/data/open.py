@@ -9,7 +9,9 @@ from fewstep.data.moving import MovingDigits
 from fewstep.data.notes import Notes, NotesWave
 from fewstep.data.prompts import Prompts
 from fewstep.data.shapes import DIFFICULTIES, Shapes
+from fewstep.data.shards import shards_of, unpacked
 from fewstep.errors import DataError, nearest
+from fewstep.files import CACHE
 
 __all__ = ["NAMED", "open_data"]
 
@@ -19,12 +21,15 @@ NAMED = (Digits.name, MovingDigits.name, Notes.name, NotesWave.name, *SHAPES)
 """Data that are opened by a name instead of a path."""
 
 
-def open_data(name_or_path: str, size: int | None = None, channels: int | None = None) -> Data:
+def open_data(
+    name_or_path: str, size: int | None = None, channels: int | None = None, cache: Path | None = None
+) -> Data:
     """Open the data called ``name_or_path``: one of ``NAMED``, a ``.txt`` of prompts, or else a folder of images.
 
     ``size`` is the side of the square images (default: 8 for digits, 16 for shapes or the least that their
     difficulty needs, the most common short side for a folder), ``channels`` 1 for grey or 3 for colour (default: 1 for
-    digits, 3 for shapes and a folder), or the frames of moving digits.
+    digits, 3 for shapes and a folder), or the frames of moving digits.  WebDataset shards (a ``.tar``, or a folder of
+    them) are unpacked once into ``cache``, by default ``~/.cache/fewstep``.
     Raises ``DataError`` when there is no such thing, or it does not come in that form.
     """
     if name_or_path == Digits.name:
@@ -38,7 +43,9 @@ def open_data(name_or_path: str, size: int | None = None, channels: int | None =
     if Path(name_or_path).suffix == ".txt" and Path(name_or_path).exists():
         return Prompts.open(name_or_path, PROMPTED if size is None else size)
     if Path(name_or_path).exists():
-        return ImageFolder.open(name_or_path, size, 3 if channels is None else channels)
+        shards = shards_of(Path(name_or_path))
+        place = unpacked(shards, cache or CACHE) if shards else Path(name_or_path)
+        return ImageFolder.open(place, size, 3 if channels is None else channels)
     raise DataError(
         f"No data are called {name_or_path!r}, and no such folder exists: {nearest(name_or_path, NAMED)} "
         "Give one of these names, or a folder: the path of one that holds images; or for pipelines a .txt of prompts."

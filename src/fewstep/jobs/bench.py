@@ -20,12 +20,12 @@ from fewstep.evaluate.results import (
     read_results,
     write_results,
 )
-from fewstep.files import write_whole
+from fewstep.files import CACHE, write_whole
 from fewstep.jobs.demo import QUICK, QUICK_PAIRS, cut
 from fewstep.jobs.fit import BEGINS, Options, fit
 from fewstep.jobs.keep import Yardstick, measured_once
 from fewstep.jobs.listing import teacher_of
-from fewstep.jobs.measure import CACHE, judge_for
+from fewstep.jobs.measure import judge_for
 from fewstep.jobs.origin import Origin, keep_illness, keep_origin
 from fewstep.jobs.progress import bar
 from fewstep.jobs.publish import RESULTS, publish, remarks

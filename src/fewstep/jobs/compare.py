@@ -19,9 +19,9 @@ from fewstep.evaluate import (
     write_report,
     write_rows,
 )
-from fewstep.files import write_whole
+from fewstep.files import CACHE, write_whole
 from fewstep.jobs.heard import listening
-from fewstep.jobs.measure import CACHE, judge_for, measure_all
+from fewstep.jobs.measure import judge_for, measure_all
 from fewstep.jobs.origin import data_for
 from fewstep.jobs.pipelines import model_at
 from fewstep.model import Model

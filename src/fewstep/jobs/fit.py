@@ -13,12 +13,12 @@ from accelerate import Accelerator
 from fewstep.batch import Batch
 from fewstep.data import Data, Oversampled, PairStore, batches
 from fewstep.errors import UnhealthyTraining
-from fewstep.files import write_whole
+from fewstep.files import CACHE, write_whole
 from fewstep.jobs.board import Board
 from fewstep.jobs.health import Doctor, features_of, reference_of
 from fewstep.jobs.live import Live
 from fewstep.jobs.machine import this_machine
-from fewstep.jobs.measure import CACHE, judge_for
+from fewstep.jobs.measure import judge_for
 from fewstep.jobs.origin import keep_illness
 from fewstep.jobs.pairs import pairs_for
 from fewstep.jobs.pipelines import KEPT

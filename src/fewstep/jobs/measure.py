@@ -1,6 +1,5 @@
 """Judge models against data: one row per model and number of steps, the floor beside them."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 from fewstep.data import Data
 from fewstep.errors import DataError
 from fewstep.evaluate import Judge, Row, cached_classifier
+from fewstep.files import CACHE
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
 
-__all__ = ["CACHE", "FIRST_SEED", "judge_for", "labels_like", "measure", "measure_all"]
+__all__ = ["FIRST_SEED", "judge_for", "labels_like", "measure", "measure_all"]
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fewstep"  # of networks that judge
 FIRST_SEED = 1_000_000  # apart from the seeds that checkpoints are chosen by
 MOST = 10_000  # images held for judging; more change the third digit only and cost minutes on a CPU
 

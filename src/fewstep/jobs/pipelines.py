@@ -5,10 +5,10 @@ from pathlib import Path
 
 from fewstep.data import open_data
 from fewstep.errors import DataError, RecipeError
+from fewstep.files import CACHE
 from fewstep.guidance import CFG
 from fewstep.interop import Encoded, Pipe, is_pipeline, on_levels, open_pipe
 from fewstep.interop.published import as_published
-from fewstep.jobs.measure import CACHE
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe

@@ -1,0 +1,75 @@
+"""WebDataset shards are the images and captions that they hold, unpacked once."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fewstep import DataError, open_data
+from fewstep.data.shards import shards_of, unpacked
+
+
+def png(shade: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), (shade, 0, 255 - shade)).save(out, "png")
+    return out.getvalue()
+
+
+def shard(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_samples_are_images_with_captions(tmp_path: Path) -> None:
+    said = json.dumps({"caption": "a blue  ring"}).encode()
+    shard(tmp_path / "b-000001.tar", {"x/2.png": png(9), "x/2.json": said})
+    shard(tmp_path / "b-000000.tar", {"0.v1.png": png(1), "0.txt": b"a red disc\n", "1.png": png(2), "1.txt": b"none"})
+    with pytest.raises(DataError, match=r"sample '0' .* has no image, only \.txt, \.v1\.png"):
+        open_data(str(tmp_path), cache=tmp_path / "cache")
+    shard(tmp_path / "b-000000.tar", {"0.png": png(1), "0.txt": b"a red disc\n", "1.png": png(2), "1.txt": b"none"})
+    data = open_data(str(tmp_path), cache=tmp_path / "cache")
+    assert sorted(data.captions_of(range(3))) == ["a blue ring", "a red disc", "none"]
+    assert data.shape == (3, 8, 8)
+
+
+def test_classes_are_labels(tmp_path: Path) -> None:
+    one = shard(tmp_path / "a.tar", {"0.png": png(1), "0.cls": b"1", "1.png": png(2), "1.cls": b"0"})
+    data = open_data(str(one), cache=tmp_path / "cache")
+    labels = data.batch([0, 1]).c
+    assert labels is not None
+    assert sorted(labels.tolist()) == [0, 1]
+
+
+def test_shards_are_unpacked_once_and_again_when_they_change(tmp_path: Path) -> None:
+    one = shard(tmp_path / "a.tar", {"0.png": png(1)})
+    first = unpacked((one,), tmp_path / "cache")
+    (first / "mark").write_text("")
+    assert (unpacked((one,), tmp_path / "cache") / "mark").exists()
+    shard(one, {"0.png": png(1), "1.png": png(3)})
+    assert unpacked((one,), tmp_path / "cache") != first
+
+
+def test_broken_shard_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"no tar at all")
+    with pytest.raises(DataError, match=r"a\.tar cannot be read as a tar file"):
+        open_data(str(tmp_path / "a.tar"), cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "unpacked").iterdir())
+
+
+def test_names_in_a_shard_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    one = shard(tmp_path / "a.tar", {"../../../evil.png": png(1)})
+    home = unpacked((one,), tmp_path / "cache")
+    assert all(path.is_relative_to(home) for path in tmp_path.rglob("*.png"))
+
+
+def test_folder_of_images_is_no_place_of_shards(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(png(1))
+    shard(tmp_path / "a.tar", {"0.png": png(1)})
+    assert shards_of(tmp_path) == ()

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from students import changed, few_step, wanted
 
-from conftest import changed, few_step, wanted
 from fewstep.evaluate import Row
 from fewstep.export import Student, export
 from fewstep.export.card import base_of, front_matter_of

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from students import adapted, few_step
 from typer.testing import CliRunner
 
 import fewstep as fs
-from conftest import adapted, few_step
 from fewstep.cli import app
 from fewstep.files import write_whole
 from fewstep.interop import Pipe

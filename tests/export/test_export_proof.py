@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from students import ASKED, changed, checked, few_step, wanted
 
-from conftest import ASKED, changed, checked, few_step, wanted
 from fewstep.export import Student, export, fresh, verify
 from fewstep.guidance import CFG
 from fewstep.interop import Bridge, Pipe

@@ -11,9 +11,9 @@ import diffusers
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from students import checked
 
 import fewstep as fs
-from conftest import checked
 from fewstep.interop import Pipe
 
 FILE = "pytorch_lora_weights.safetensors"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from students import adapted, changed, few_step, wanted
 from torch import nn
 
 import fewstep as fs
-from conftest import adapted, changed, few_step, wanted
 from fewstep.export import Adapter, Student, export, verify
 from fewstep.export.kohya import _published, kohya_tensors
 from fewstep.guidance import CFG, Guidance, Rescale

@@ -43,9 +43,7 @@ def fewstep(
 @app.command()
 @answered
 def train(
-    data: Annotated[
-        str, typer.Option(metavar="DATA", help="digits, shapes, notes, or another name or a folder of images.")
-    ],
+    data: told.Data,
     out: told.Out,
     recipe: told.RecipeOption = "edm",
     size: told.Size = None,
@@ -94,13 +92,9 @@ def plan(
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="Folder of a teacher.", show_default=False)],
     recipe: told.RecipeOption = "dmd2-no-gan",
     steps: told.Dial = None,
-    resolution: Annotated[
-        str | None, typer.Option(metavar="WxH", help="Pixels of an image; default: the teacher's.")
-    ] = None,
+    resolution: told.Resolution = None,
     devices: Annotated[int, typer.Option(min=1, metavar="N", help="How many train together.")] = 1,
-    memory: Annotated[
-        float | None, typer.Option(min=0, metavar="GB", help="Of a device; default: what this one has.")
-    ] = None,
+    memory: told.Memory = None,
     settings: told.Settings = None,
 ) -> None:
     """Say what a distillation will take: memory, calls, hours."""
@@ -154,9 +148,7 @@ def evaluate(
     model: told.Folder,
     against: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Another model to judge beside it.")] = None,
     data: told.OtherData = None,
-    steps: Annotated[
-        list[int] | None, typer.Option(min=1, metavar="N", help="May be repeated; default: all it is made for.")
-    ] = None,
+    steps: told.Counts = None,
     samples: told.Samples = None,
     features: Annotated[str | None, typer.Option(metavar="MODULE:ATTR", help="Your own feature network.")] = None,
     quiet: told.Quiet = False,
@@ -202,15 +194,11 @@ def merge(
 @app.command()
 @answered
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a pipeline's student.", show_default=False)],
+    run: told.Folder,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Where the export goes.", show_default=False)],
     form: Annotated[str, typer.Option(metavar="FORM", help="lora, folder (a whole pipeline) or kohya.")] = "lora",
-    steps: Annotated[
-        list[int] | None, typer.Option(min=1, metavar="N", help="May be repeated; default: all it is made for.")
-    ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="To be drawn for card and proof; may be repeated.")
-    ] = None,
+    steps: told.Counts = None,
+    prompt: told.Prompts = None,
     proven: Annotated[bool, typer.Option("--verify/--no-verify", help="Prove it with stock diffusers.")] = True,
 ) -> None:
     """Write a pipeline's student as files that other tools load."""
@@ -249,9 +237,7 @@ def bench(
     recipes: Annotated[str, typer.Option(metavar="NAMES", help="all, or names with commas between.")] = "all",
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the runs go.")] = Path("runs/bench"),
     seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each recipe, with seeds from 0 on.")] = 3,
-    docs: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where results go; default: docs, with --quick OUT/docs.")
-    ] = None,
+    docs: told.Docs = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few updates only, to see that it works.")] = False,
     quiet: told.Quiet = False,
 ) -> None:

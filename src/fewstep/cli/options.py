@@ -7,15 +7,21 @@ import typer
 
 __all__ = [
     "Channels",
+    "Counts",
+    "Data",
     "Dial",
     "DistilRecipe",
+    "Docs",
     "Folder",
     "Like",
+    "Memory",
     "OtherData",
     "Out",
+    "Prompts",
     "Quiet",
     "Rank",
     "RecipeOption",
+    "Resolution",
     "Samples",
     "Scale",
     "Seed",
@@ -41,6 +47,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
 Size = Annotated[int | None, typer.Option(min=1, metavar="N", help="Side of the images; default: the most common one.")]
 Channels = Annotated[int | None, typer.Option(min=1, max=3, metavar="N", help="1 grey, 3 colour; for folders: 3.")]
 Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps per image; default: the first made for.")]
+Counts = Annotated[
+    list[int] | None, typer.Option("--steps", min=1, metavar="N", help="May be repeated; default: all it is made for.")
+]
 Dial = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most steps it is made for; default: the recipe's.")]
 RecipeOption = Annotated[str, typer.Option(metavar="RECIPE", help="Name, or path of a .yaml file.")]
 OtherData = Annotated[
@@ -60,3 +69,14 @@ Style = Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top 
 Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")]
 Start = Annotated[Path | None, typer.Option(metavar="LORA", help="A few-step LoRA to begin with.")]
 Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is, such as lcm, dmd2 or hyper-4.")]
+Prompts = Annotated[
+    list[str] | None, typer.Option("--prompt", metavar="TEXT", help="To draw as proof; may be repeated.")
+]
+Data = Annotated[
+    str, typer.Option("--data", metavar="DATA", help="digits, shapes, notes, or another name or a folder of images.")
+]
+Resolution = Annotated[str | None, typer.Option(metavar="WxH", help="Pixels of an image; default: the teacher's.")]
+Memory = Annotated[float | None, typer.Option(min=0, metavar="GB", help="Of a device; default: what this one has.")]
+Docs = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where results go; default: docs, with --quick OUT/docs.")
+]

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 from toy import batches, prepared, student_training, teacher_training, weights
 
 from fewstep import files
@@ -76,3 +77,13 @@ def test_optimiser_tensors_keep_the_layout_of_their_parameters(tmp_path):
     for i, parameter in enumerate(learner.bare.parameters()):
         assert state[i]["exp_avg"].stride() == parameter.stride()
     assert all(torch.equal(v, weights(training)[k]) for k, v in weights(again).items())
+
+
+def test_weights_under_two_names_are_written_twice(tmp_path):
+    tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    tied[1].weight = tied[0].weight
+    save_weights(tied, tmp_path / "tied.safetensors")
+    again = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    load_weights(again, tmp_path / "tied.safetensors")
+    assert torch.equal(again[0].weight, tied[0].weight)
+    assert torch.equal(again[1].weight, tied[0].weight)

@@ -36,8 +36,15 @@ def save_weights(net: nn.Module, path: Path, without: Collection[str] = ()) -> N
 
 
 def weights_bytes(net: nn.Module, without: Collection[str] = ()) -> bytes:
-    """Return the safetensors file of a network's parameters and buffers, but for those ``without``."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in _state(net, without).items()})
+    """Return the safetensors file of a network's parameters and buffers, but for those ``without``.
+
+    What a network has under two names, as T5 its embedding, is there twice.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _state(net, without).items()}
+    places = [tensor.untyped_storage().data_ptr() for tensor in tensors.values()]
+    first = {place: name for name, place in reversed([*zip(tensors, places, strict=True)])}
+    own = set(first.values())
+    return save({name: tensor if name in own else tensor.clone() for name, tensor in tensors.items()})
 
 
 def load_weights(net: nn.Module, path: Path, without: Collection[str] = ()) -> None:

@@ -46,6 +46,7 @@ def train(
     data: told.Data,
     out: told.Out,
     recipe: told.RecipeOption = "edm",
+    family: told.Family = None,
     size: told.Size = None,
     channels: told.Channels = None,
     seed: told.Seed = 0,
@@ -54,9 +55,13 @@ def train(
     quiet: told.Quiet = False,
 ) -> None:
     """Train a teacher from data."""
-    from fewstep.cli import training
+    from fewstep.cli import pocketing, training
 
-    training.train(training.Order(recipe, out, seed, settings or (), quiet, tensorboard), data, size, channels)
+    order = training.Order(recipe, out, seed, settings or (), quiet, tensorboard)
+    if family is None:
+        training.train(order, data, size, channels)
+    else:
+        pocketing.train_family(order, family, data, size, channels)
 
 
 @app.command()

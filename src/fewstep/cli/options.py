@@ -12,6 +12,7 @@ __all__ = [
     "Dial",
     "DistilRecipe",
     "Docs",
+    "Family",
     "Folder",
     "Like",
     "Memory",
@@ -62,6 +63,10 @@ Teacher = Annotated[
 DistilRecipe = Annotated[
     str | None,
     typer.Option(metavar="RECIPE", help="Name, or path of a .yaml; default: dmd2-no-gan, for pipelines lcm-lora."),
+]
+Family = Annotated[
+    str | None,
+    typer.Option(metavar="FAMILY", help="A small diffusers pipeline of captioned shapes: sd, pixart, sd3, flux."),
 ]
 Rank = Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")]
 Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")]

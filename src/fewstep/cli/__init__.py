@@ -1,5 +1,6 @@
 """The command line: ``fewstep train``, ``distill``, ``sample``, ``evaluate`` and the rest; see ``fewstep --help``."""
 
-from fewstep.cli.commands import app, main
+from fewstep.cli.app import main
+from fewstep.cli.commands import app
 
 __all__ = ["app", "main"]

@@ -1,5 +1,8 @@
 """Captions and their meanings: every caption that can be said is understood."""
 
+import os
+import subprocess
+import sys
 from random import Random
 
 import pytest
@@ -67,3 +70,15 @@ def test_a_caption_means(caption: str, meaning: Meaning):
 def test_what_is_not_understood_is_refused(caption: str, words: str):
     with pytest.raises(DataError, match=words):
         parse(caption)
+
+
+def test_captions_are_the_same_in_every_process():
+    code = "from fewstep.data.shapes import Shapes; print(Shapes(16).captions_of(range(200)))"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+    assert "" not in said

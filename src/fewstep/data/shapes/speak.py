@@ -77,7 +77,7 @@ def _related(meaning: Meaning, random: Random) -> str:
 
 def _listed(things: Sequence[Thing], random: Random) -> str:
     """Say objects in any order, those that are described alike by their number."""
-    kinds = sorted(set(things), key=lambda thing: random.random())
+    kinds = sorted(dict.fromkeys(things), key=lambda thing: random.random())  # a set has another order in every process
     phrases = [_noun_phrase([thing] * things.count(thing), random) for thing in kinds]
     return " and ".join([*filter(None, [", ".join(phrases[:-1])]), phrases[-1]])
 

@@ -14,8 +14,8 @@ Every divergence has its optimum at the data, and with noise that joins the mode
 near it.  By default ``ln sigma`` is N(-1.9, 0.6^2): noise that seldom exceeds half a unit, where modes are two units
 apart, hardly tells one mode of another, and what counts is the weight of the few samples on the way to a lost mode.
 
-The network is told sines and cosines of its input.  A plain one of this size (``--waves 0``) cannot be steep enough
-between the modes and leaves its samples there, whatever the divergence.
+The network is told sines and cosines of its input.  A plain one (``--waves 0``) cannot be steep enough between the
+modes and leaves several times as many samples there, whatever the divergence.
 
 A mode is covered when at least a quarter of its share of the samples lies within 3 deviations of it; ``even`` is e to
 the entropy of the shares over 25 (1: all alike), ``least`` the smallest share over the fair one, ``strays`` the samples

@@ -32,6 +32,7 @@ from fewstep.interop.pocket.words import clip_tokenizer, t5_tokenizer
 __all__ = ["POCKETS", "Pocket", "build"]
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}  # Stable Diffusion's
+SOFTER = 0.05  # of T5's unit embeddings, ours: 400 updates of reading then do more than 1,000 did, 72 % against 64 %
 
 
 @dataclass(frozen=True)
@@ -222,4 +223,6 @@ def _t5(pocket: Pocket, width: int | None = None) -> T5EncoderModel:
         dropout_rate=0.0,
         feed_forward_proj="gated-gelu",  # T5 1.1's, which these pipelines read
     )
-    return T5EncoderModel(config)
+    reader = T5EncoderModel(config)
+    reader.shared.weight.data.mul_(SOFTER)
+    return reader

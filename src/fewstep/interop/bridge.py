@@ -12,6 +12,7 @@ from fewstep.guidance import Away
 from fewstep.interop.attention import beside, turned_away
 from fewstep.interop.families import FAMILIES, Family
 from fewstep.interop.packing import Packing
+from fewstep.networks import Perturb
 
 __all__ = ["Bridge", "family_named"]
 
@@ -23,7 +24,9 @@ class Bridge(nn.Module):
     told of a prompt.  c is a packed condition (b, width), of which rows of zeros stand for the empty prompt, or a
     class (b,), -1 for none, or None.  With ``scale`` a guidance scale is a further input of a U-Net, which starts
     silent; families that are always told one take it anyway.  ``away`` is a rule for the attention to the prompt.
-    Raises ``RecipeError`` for a family that is not known.
+    ``perturb`` is how far the text states of prompts are perturbed in training, as ``Perturb`` takes it; not those of
+    the empty prompt, and not masked padding.
+    Raises ``RecipeError`` for a family that is not known, and for perturbed states where no text is read.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Bridge(nn.Module):
         config: Mapping[str, Any],
         parts: Mapping[str, Sequence[int]] | None = None,
         scale: bool = False,
+        perturb: float | Mapping[str, float] = 0.0,
     ) -> None:
         super().__init__()
         self.family = family_named(family)
@@ -39,6 +43,9 @@ class Bridge(nn.Module):
         model: Any = getattr(importlib.import_module("diffusers"), self.family.MODEL)
         self.backbone: nn.Module = model.from_config(self.family.settings(config, scale))
         self.scaled = scale or self.family.EMBEDDED
+        self.perturb = Perturb(perturb)
+        if self.perturb.g and "states" not in self.packing.shapes:
+            raise RecipeError(f"perturb: {perturb} is for pipelines that read text; one of {family} reads none.")
         if scale and self.family.SILENT:
             nn.init.zeros_(self.backbone.get_parameter(self.family.SILENT))
         self.empty: Tensor
@@ -89,7 +96,11 @@ class Bridge(nn.Module):
                 f"The condition has shape {tuple(c.shape)}; this backbone takes packed prompts of shape "
                 f"({count}, {self.packing.width}). Encode prompts with the pipeline that it came from."
             )
-        return self.packing.unpack(torch.where(c[:, :1] == 0, self.empty.to(c), c))
+        told = self.packing.unpack(torch.where(c[:, :1] == 0, self.empty.to(c), c))
+        if "states" not in told:
+            return told
+        words = told["mask"] > 0 if "mask" in told else told["states"].new_ones(told["states"].shape[:2]) > 0
+        return {**told, "states": self.perturb(told["states"], words & (c[:, :1] != 0))}
 
 
 def family_named(name: str) -> Family:

@@ -14,6 +14,7 @@ from fewstep.networks.lora_file import LORA, LoraFile, digest_of, own_state
 from fewstep.networks.mlp import MLP
 from fewstep.networks.named import build_network, complete, described, settings_of
 from fewstep.networks.periods import MultiPeriod
+from fewstep.networks.perturb import Perturb
 from fewstep.networks.routed import Routed
 from fewstep.networks.second import SecondTime
 from fewstep.networks.unet import UNet
@@ -33,6 +34,7 @@ __all__ = [
     "Lora",
     "LoraFile",
     "MultiPeriod",
+    "Perturb",
     "Routed",
     "SecondTime",
     "TimeEmbedding",

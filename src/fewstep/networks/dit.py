@@ -1,6 +1,6 @@
 """A diffusion transformer for images of any size that its patches divide."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,8 @@ class DiT(nn.Module):
     """``net(x, label, c, label_s=None, scale=None)`` with x (b, channels, h, w); ``patch`` divides h and w.
 
     ``width`` comes in heads of 32; with ``second_time`` the label of the end of a jump is a further
-    input, with ``scale`` a guidance scale; ``condition`` is the shape of one condition that is no label: (features,).
+    input, with ``scale`` a guidance scale; ``condition`` is the shape of one condition that is no label: (features,);
+    ``perturb`` is how far the embedding of a condition is perturbed in training, as ``Perturb`` takes it.
     Source: Peebles and Xie 2022, arXiv 2212.09748 (adaLN-zero, fixed sine-cosine positions).
     Raises ``RecipeError`` for a width that 32 does not divide, and for images that ``patch`` does not divide,
     and for conditions that are no vectors.
@@ -58,12 +59,13 @@ class DiT(nn.Module):
         second_time: bool = False,
         scale: bool = False,
         condition: Sequence[int] = (),
+        perturb: float | Mapping[str, float] = 0.0,
     ) -> None:
         super().__init__()
         if width % 32:
             raise RecipeError(f"a DiT of width {width}; accepted are multiples of 32, the width of one head.")
         features = features_of(condition, "a DiT")
-        self.patch, self.context = patch, Context(width, classes, features, second_time, scale)
+        self.patch, self.context = patch, Context(width, classes, features, second_time, scale, perturb)
         self.first = nn.Conv2d(channels, width, patch, stride=patch)
         self.layers = nn.ModuleList(Layer(width, width // 32) for _ in range(depth))
         self.norm, self.modulate = nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, 2 * width)

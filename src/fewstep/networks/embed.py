@@ -1,13 +1,14 @@
 """What a network knows besides x: times and conditions as vectors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from fewstep.errors import RecipeError
+from fewstep.networks.perturb import Perturb
 
 __all__ = ["ConditionEmbedding", "Context", "TimeEmbedding", "features_of"]
 
@@ -41,11 +42,14 @@ class ConditionEmbedding(nn.Module):
 
     ``classes`` > 0 makes a table with one row more, for "no class"; ``features`` > 0 a linear layer, in which the
     vector 0 is "no condition".  With neither, and for the condition None, the answer is that of "no condition".
+    ``perturb`` is how far conditions are perturbed in training, as ``Perturb`` takes it; "no condition" never is.
     """
 
-    def __init__(self, width: int, classes: int = 0, features: int = 0) -> None:
+    def __init__(
+        self, width: int, classes: int = 0, features: int = 0, perturb: float | Mapping[str, float] = 0.0
+    ) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.perturb = classes, Perturb(perturb)
         self.table = nn.Embedding(classes + 1, width) if classes else None
         self.linear = nn.Linear(features, width, bias=False) if features else None
 
@@ -53,9 +57,9 @@ class ConditionEmbedding(nn.Module):
         """Return one vector per item; ``like`` (b, width) gives batch, device and precision."""
         if self.table is not None:
             rows = torch.full((len(like),), -1, device=like.device) if c is None else c
-            return self.table(torch.where(rows < 0, self.classes, rows))  # type: ignore[no-any-return]
+            return self.perturb(self.table(torch.where(rows < 0, self.classes, rows)), rows >= 0)  # type: ignore[no-any-return]
         if self.linear is not None and c is not None:
-            return self.linear(c)  # type: ignore[no-any-return]
+            return self.perturb(self.linear(c), (c != 0).any(1))  # type: ignore[no-any-return]
         return torch.zeros_like(like)
 
 
@@ -63,14 +67,21 @@ class Context(nn.Module):
     """Everything a network knows besides x, as one vector: time, condition, and what it may be told beyond.
 
     ``second_time``: the label of the end of a jump; ``scale``: a guidance scale.  Both start silent, so that the
-    weights of a network without them keep their meaning; where they are not given, they say nothing.
+    weights of a network without them keep their meaning; where they are not given, they say nothing.  ``perturb`` is
+    that of the condition's embedding.
     """
 
     def __init__(
-        self, width: int, classes: int = 0, features: int = 0, second_time: bool = False, scale: bool = False
+        self,
+        width: int,
+        classes: int = 0,
+        features: int = 0,
+        second_time: bool = False,
+        scale: bool = False,
+        perturb: float | Mapping[str, float] = 0.0,
     ) -> None:
         super().__init__()
-        self.time, self.condition = TimeEmbedding(width), ConditionEmbedding(width, classes, features)
+        self.time, self.condition = TimeEmbedding(width), ConditionEmbedding(width, classes, features, perturb)
         self.until = TimeEmbedding(width, silent=True) if second_time else None
         self.scale = TimeEmbedding(width, silent=True) if scale else None
 

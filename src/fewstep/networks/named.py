@@ -12,7 +12,8 @@ from fewstep.errors import RecipeError, nearest
 __all__ = ["build_network", "complete", "described", "settings_of"]
 
 HOME = "fewstep.networks"
-NOT_NETWORKS = {"ConditionEmbedding", "Context", "Headed", "Heads", "Kept", "Lora", "LoraFile", "TimeEmbedding"}
+PARTS = {"ConditionEmbedding", "Context", "Perturb", "TimeEmbedding"}
+NOT_NETWORKS = PARTS | {"Headed", "Heads", "Kept", "Lora", "LoraFile"}
 
 
 def complete(

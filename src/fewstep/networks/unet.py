@@ -1,6 +1,6 @@
 """A small U-Net for images of any size that its levels divide, and for clips of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +96,8 @@ class UNet(nn.Module):
     ``widths`` are the channels of each level, ``depth`` the blocks per level on the way down and up.
     With ``second_time`` the label of the end of a jump is a further input, with ``scale`` a guidance scale; their
     embeddings start at zero so that a teacher's weights keep their meaning.
-    ``condition`` is the shape of one condition that is no label: (features,).
+    ``condition`` is the shape of one condition that is no label: (features,); ``perturb`` is how far the embedding of
+    a condition is perturbed in training, as ``Perturb`` takes it.
     Raises ``RecipeError`` for widths that 8 does not divide, for images that its levels do not divide, for clips that
     are not whole frames, and for conditions that are no vectors.
     """
@@ -112,12 +113,14 @@ class UNet(nn.Module):
         scale: bool = False,
         motion: bool = False,
         condition: Sequence[int] = (),
+        perturb: float | Mapping[str, float] = 0.0,
     ) -> None:
         super().__init__()
         if not widths or any(width % 8 for width in widths):
             raise RecipeError(f"the widths of a U-Net are {list(widths)}; accepted are multiples of 8, one a level.")
         embedding = 4 * widths[0]
-        self.context = Context(embedding, classes, features_of(condition, "a U-Net"), second_time, scale)
+        features = features_of(condition, "a U-Net")
+        self.context = Context(embedding, classes, features, second_time, scale, perturb)
         self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         last, skips = widths[0], [widths[0]]

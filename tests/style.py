@@ -75,6 +75,7 @@ MANY_PARAMETERS = {  # dotted name of a function with more than 6 parameters -> 
     "fewstep.cli.commands.sample": "each option of a command is a parameter",
     "fewstep.cli.commands.evaluate": "each option of a command is a parameter",
     "fewstep.cli.commands.bench": "each option of a command is a parameter",
+    "fewstep.interop.bridge.Bridge.__init__": "each setting of a network is a parameter, as run.json names it",
     "fewstep.networks.dit.DiT.__init__": "each setting of a network is a parameter, as recipes and run.json name it",
     "fewstep.networks.unet.UNet.__init__": "each setting of a network is a parameter, as recipes and run.json name it",
 }

@@ -120,6 +120,12 @@ def _refuse_foreign(model: Model, pipe: Pipe) -> None:
             f"{pipe.place} is one of {pipe.family.name} for {dict(pipe.packing.shapes)}. Give the pipeline and the "
             "size of images that the student was distilled from."
         )
+    if net.pools:
+        raise WeightsError(
+            f"The student pools keys and values in the layers {', '.join(net.pools)} (kv_stride), which stock "
+            "diffusers does not: without the pools it would be another network. Use its run folder, or distil it with "
+            "all keys."
+        )
     if view.second_time:
         raise WeightsError(
             "The student is told the time that it jumps to, which no stock pipeline says. Export a student of a "

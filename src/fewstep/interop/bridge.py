@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from fewstep.guidance import Away
 from fewstep.interop.attention import beside, turned_away
 from fewstep.interop.families import FAMILIES, Family
 from fewstep.interop.packing import Packing
+from fewstep.interop.pooled import pooled, pools_for
 from fewstep.networks import Perturb
 
 __all__ = ["Bridge", "family_named"]
@@ -26,7 +28,10 @@ class Bridge(nn.Module):
     silent; families that are always told one take it anyway.  ``away`` is a rule for the attention to the prompt.
     ``perturb`` is how far the text states of prompts are perturbed in training, as ``Perturb`` takes it; not those of
     the empty prompt, and not masked padding.
-    Raises ``RecipeError`` for a family that is not known, and for perturbed states where no text is read.
+    ``kv_stride``, ``kv_layers`` and ``kv_norm`` pool the keys and values of self-attention, as in our own DiT; the
+    backbone itself stays what diffusers knows.
+    Raises ``RecipeError`` for a family that is not known, for perturbed states where no text is read, and for pooled
+    keys where attention has no grid of its own.
     """
 
     def __init__(
@@ -36,6 +41,9 @@ class Bridge(nn.Module):
         parts: Mapping[str, Sequence[int]] | None = None,
         scale: bool = False,
         perturb: float | Mapping[str, float] = 0.0,
+        kv_stride: int = 1,
+        kv_layers: Sequence[int] | None = None,
+        kv_norm: bool = False,
     ) -> None:
         super().__init__()
         self.family = family_named(family)
@@ -48,6 +56,7 @@ class Bridge(nn.Module):
             raise RecipeError(f"perturb: {perturb} is for pipelines that read text; one of {family} reads none.")
         if scale and self.family.SILENT:
             nn.init.zeros_(self.backbone.get_parameter(self.family.SILENT))
+        self.pools = pools_for(self.family, self.backbone.config, kv_stride, kv_layers, kv_norm)
         self.empty: Tensor
         self.register_buffer("empty", torch.zeros(self.packing.width))
 
@@ -69,11 +78,13 @@ class Bridge(nn.Module):
                 "a guidance scale was given to a backbone that takes none; give the learner 'inputs: [scale]'."
             )
         told, given = self._cast(c, x), None if scale is None else scale.to(x.dtype)
-        if away is None or away.negative is None:
+        with ExitStack() as inside:
+            if self.pools:
+                inside.enter_context(pooled(self.backbone, self.family.KEYS, self.pools, x))
+            if away is not None and away.negative is not None:
+                told = beside(told, self._cast(away.negative, x))
+                inside.enter_context(turned_away(self.backbone, away, self.tokens))
             return self.family.ask(self.backbone, x, label, told, given)
-        against = self._cast(away.negative, x)
-        with turned_away(self.backbone, away, self.tokens):
-            return self.family.ask(self.backbone, x, label, beside(told, against), given)
 
     @property
     def tokens(self) -> int:

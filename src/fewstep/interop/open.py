@@ -32,12 +32,14 @@ def open_pipe(place: str | Path, size: tuple[int, int] | None = None, lora: str 
     ``place`` is a diffusers folder, a single-file checkpoint that diffusers reads, or an id on the hub.  ``lora`` is a
     file or folder whose adapter is merged into the weights: a base with a style is a teacher like any other.
     Code that comes with a repository is not run, and only safetensors are read.
-    Raises ``WeightsError`` for a family that is not known, a missing component, an adapter that does not fit, and a hub
-    id that cannot be fetched; ``DataError`` for a size that the autoencoder does not divide.
+    Raises ``WeightsError`` for a family that is not known, a missing component, a tokenizer that reads more than its
+    encoder has positions for, an adapter that does not fit, and a hub id that cannot be fetched; ``DataError`` for a
+    size that the autoencoder does not divide.
     """
     pipeline = _read(str(place))
     name = type(pipeline).__name__
     family = _family(name, str(place))
+    _refuse_longer(pipeline, str(place))
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
@@ -117,6 +119,21 @@ def _family(name: str, place: str) -> Family:
     if name not in known:
         raise WeightsError(f"{place} is a {name}, which fewstep does not know; {nearest(name, known)}")
     return known[name]
+
+
+def _refuse_longer(pipeline: Any, place: str) -> None:
+    """Raise for a CLIP encoder that is to read more tokens than it has positions for."""
+    for name, reader in pipeline.components.items():
+        if not type(reader).__name__.startswith("CLIPTextModel"):
+            continue
+        tokenizer = name.replace("text_encoder", "tokenizer")
+        wanted, most = pipeline.components[tokenizer].model_max_length, reader.config.max_position_embeddings
+        if wanted > most:
+            raise WeightsError(
+                f"The {tokenizer} of {place} reads prompts of up to {wanted} tokens, but its {name}, a CLIP model, has "
+                f"learned positions for {most} only. Set model_max_length in {tokenizer}/tokenizer_config.json to "
+                f"{most}; prompts can be longer where T5 reads them, in PixArt, Stable Diffusion 3 and Flux."
+            )
 
 
 def _merge(pipeline: Any, family: Family, path: Path) -> None:

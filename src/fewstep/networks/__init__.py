@@ -15,6 +15,7 @@ from fewstep.networks.mlp import MLP
 from fewstep.networks.named import build_network, complete, described, settings_of
 from fewstep.networks.periods import MultiPeriod
 from fewstep.networks.perturb import Perturb
+from fewstep.networks.pool import TokenPool, token_pools
 from fewstep.networks.routed import Routed
 from fewstep.networks.second import SecondTime
 from fewstep.networks.unet import UNet
@@ -38,6 +39,7 @@ __all__ = [
     "Routed",
     "SecondTime",
     "TimeEmbedding",
+    "TokenPool",
     "UNet",
     "UNet1D",
     "add_lora",
@@ -51,4 +53,5 @@ __all__ = [
     "merged",
     "own_state",
     "settings_of",
+    "token_pools",
 ]

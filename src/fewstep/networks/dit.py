@@ -1,6 +1,7 @@
 """A diffusion transformer for images of any size that its patches divide."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from fewstep.errors import RecipeError
 from fewstep.networks.embed import Context, features_of
+from fewstep.networks.pool import token_pools
 
 __all__ = ["DiT"]
 
@@ -26,15 +28,17 @@ class Layer(nn.Module):
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Map tokens (b, n, width) to the same shape."""
+    def forward(self, x: Tensor, embedding: Tensor, pool: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Map tokens (b, n, width) to the same shape; ``pool`` makes fewer keys and values of all."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(embedding)[:, None].chunk(6, -1)
-        x = x + gate1 * self._attend(torch.addcmul(shift1, self.norm1(x), 1 + scale1))
+        x = x + gate1 * self._attend(torch.addcmul(shift1, self.norm1(x), 1 + scale1), pool)
         return x + gate2 * self.feed(torch.addcmul(shift2, self.norm2(x), 1 + scale2))  # type: ignore[no-any-return]
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, pool: Callable[[Tensor], Tensor] | None) -> Tensor:
         b, n, width = x.shape
-        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, *told = self.qkv(x).chunk(3, -1)
+        told = told if pool is None else [pool(each) for each in told]
+        q, k, v = (each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in (query, *told))
         return self.out(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, width))  # type: ignore[no-any-return]
 
 
@@ -44,6 +48,10 @@ class DiT(nn.Module):
     ``width`` comes in heads of 32; with ``second_time`` the label of the end of a jump is a further
     input, with ``scale`` a guidance scale; ``condition`` is the shape of one condition that is no label: (features,);
     ``perturb`` is how far the embedding of a condition is perturbed in training, as ``Perturb`` takes it.
+    ``kv_stride`` r pools keys and values over cells of r x r tokens, in ``kv_layers`` (the deep half by default), with
+    ``kv_norm`` behind it (see ``TokenPool``); a trained network without has the weights for it.
+    Row or column i of n has the position ``i / (n / base) / interp``, with ``base`` by default n: i / interp.  So a
+    network goes on at another resolution where it is: at twice the tokens a side with the same base, or interp: 2.
     Source: Peebles and Xie 2022, arXiv 2212.09748 (adaLN-zero, fixed sine-cosine positions).
     Raises ``RecipeError`` for a width that 32 does not divide, and for images that ``patch`` does not divide,
     and for conditions that are no vectors.
@@ -60,14 +68,22 @@ class DiT(nn.Module):
         scale: bool = False,
         condition: Sequence[int] = (),
         perturb: float | Mapping[str, float] = 0.0,
+        kv_stride: int = 1,
+        kv_layers: Sequence[int] | None = None,
+        kv_norm: bool = False,
+        base: int | None = None,
+        interp: float = 1.0,
     ) -> None:
         super().__init__()
         if width % 32:
             raise RecipeError(f"a DiT of width {width}; accepted are multiples of 32, the width of one head.")
+        if not (interp > 0 and (base is None or base > 0)):
+            raise RecipeError(f"positions are stretched to base: {base} over interp: {interp}; give numbers above 0.")
         features = features_of(condition, "a DiT")
         self.patch, self.context = patch, Context(width, classes, features, second_time, scale, perturb)
         self.first = nn.Conv2d(channels, width, patch, stride=patch)
         self.layers = nn.ModuleList(Layer(width, width // 32) for _ in range(depth))
+        self.pools, self.stretch = token_pools(width, depth, kv_stride, kv_layers, kv_norm), (base, interp)
         self.norm, self.modulate = nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, 2 * width)
         self.last = nn.Linear(width, channels * patch**2)
         for layer in (self.modulate, self.last):
@@ -87,19 +103,24 @@ class DiT(nn.Module):
         if x.shape[2] % self.patch or x.shape[3] % self.patch:
             raise RecipeError(f"images of {x.shape[2]} x {x.shape[3]} px do not divide into patches of {self.patch}.")
         h = self.first(x)
-        grid, tokens = h.shape[2:], h.flatten(2).transpose(1, 2) + _positions(h)
-        for layer in self.layers:
-            tokens = layer(tokens, embedding)
+        grid, tokens = h.shape[2:], h.flatten(2).transpose(1, 2) + _positions(h, *self.stretch)
+        pools = {name: partial(pool, grid=grid) for name, pool in self.pools.items()}
+        for i, layer in enumerate(self.layers):
+            tokens = layer(tokens, embedding, pools.get(str(i)))
         shift, scale = self.modulate(embedding)[:, None].chunk(2, -1)
         pixels = self.last(torch.addcmul(shift, self.norm(tokens), 1 + scale)).transpose(1, 2)
         return nn.functional.pixel_shuffle(pixels.reshape(len(x), -1, *grid), self.patch)
 
 
-def _positions(h: Tensor) -> Tensor:
-    """Return sines and cosines of the row and the column of each token, (1, tokens, width)."""
+def _positions(h: Tensor, base: int | None, interp: float) -> Tensor:
+    """Return sines and cosines of the row and the column of each token, (1, tokens, width).
+
+    Source: PixArt-Sigma, arXiv 2403.04692 (its code), for ``i / (n / base) / interp``.
+    """
     _, width, rows, columns = h.shape
     rates = 10000 ** -torch.arange(0, 1, 4 / width, device=h.device, dtype=h.dtype)
-    row, column = (torch.arange(n, device=h.device, dtype=h.dtype)[:, None] * rates for n in (rows, columns))
+    places = (torch.arange(n, device=h.device, dtype=h.dtype) / (n / (base or n)) / interp for n in (rows, columns))
+    row, column = (place[:, None] * rates for place in places)
     parts = [
         part[:, None].expand(-1, columns, -1) if along else part[None].expand(rows, -1, -1)
         for angle, along in ((row, True), (column, False))

@@ -12,7 +12,7 @@ from fewstep.errors import RecipeError, nearest
 __all__ = ["build_network", "complete", "described", "settings_of"]
 
 HOME = "fewstep.networks"
-PARTS = {"ConditionEmbedding", "Context", "Perturb", "TimeEmbedding"}
+PARTS = {"ConditionEmbedding", "Context", "Perturb", "TimeEmbedding", "TokenPool"}
 NOT_NETWORKS = PARTS | {"Headed", "Heads", "Kept", "Lora", "LoraFile"}
 
 

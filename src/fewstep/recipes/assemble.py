@@ -28,7 +28,8 @@ from fewstep.training import Learner, OneStep, Rollout, Training
 
 __all__ = ["Assembly", "assemble", "guide"]
 
-ADDED = ("context.until.", "context.scale.", "motion.")  # parts that a network may lack; they are silent when new
+ADDED = ("context.until.", "context.scale.", "motion.", "pools.")
+"""Parts that a network may lack: silent when new, and pools means."""
 
 
 @dataclass(frozen=True)

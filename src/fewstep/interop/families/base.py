@@ -23,6 +23,7 @@ class Family(ABC):
     ``STEPS``, ``GUIDANCE``  what its pipeline does when nobody says anything.
     ``EMBEDDED``   whether the guidance scale is an input, so that one call is guided.
     ``SILENT``     the weight of what a backbone has got for a scale it was not told before; it begins at zero.
+    ``KEYS``       where the self-attention of layer {} is, if its keys and values can be pooled.
     ``LABEL_SCALE``  for families on the straight path: what time is measured in.
     """
 
@@ -33,6 +34,7 @@ class Family(ABC):
     GUIDANCE: ClassVar[float] = 7.5
     EMBEDDED: ClassVar[bool] = False
     SILENT: ClassVar[str] = ""
+    KEYS: ClassVar[str] = ""
     LABEL_SCALE: ClassVar[float] = 1000.0
 
     @property

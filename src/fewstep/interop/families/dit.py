@@ -16,6 +16,7 @@ class DiT(Family):
 
     PIPELINES = ("DiTPipeline",)
     MODEL = "DiTTransformer2DModel"
+    KEYS = "transformer_blocks.{}.attn1"
     GUIDANCE = 4.0
 
     def told(self, pipe: Any, prompts: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ Teacher = Annotated[
 ]
 DistilRecipe = Annotated[
     str | None,
-    typer.Option(metavar="RECIPE", help="Name, or path of a .yaml; default: dmd2-no-gan, for pipelines lcm-lora."),
+    typer.Option(metavar="RECIPE", help="Name, or path of a .yaml; default: dmd2-no-gan, for pipelines dmd2-text."),
 ]
 Family = Annotated[
     str | None,

@@ -21,7 +21,7 @@ from fewstep.store import load_model
 
 __all__ = ["Asked", "Order", "best_for", "distill", "few_step_recipe", "few_step_settings", "train"]
 
-BEST_FOR_PIPELINES = "lcm-lora"  # four steps, an adapter
+BEST_FOR_PIPELINES = "dmd2-text"  # the best by docs/measured.md: one to four steps, an adapter
 
 
 @dataclass(frozen=True)

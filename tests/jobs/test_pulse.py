@@ -118,3 +118,13 @@ def test_a_beat_samples_as_many_items_as_a_plan_counts(reference, monkeypatch, i
     model = Model(view, FewStep(Explicit((1.0,)), steps=(1,)), (3, 4, 4), tuple("abcde"))
     Pulse.of(reference, list("abcde"), None, items).beat(model, 1)
     assert sampled[0].shape[:2].numel() == beat_size(5, items) == size
+
+
+def test_means_that_differ_from_item_to_item_may_differ_by_chance():
+    generator = torch.Generator().manual_seed(0)
+    reference, others = (
+        torch.randn(8, 2, 4, 1, 1, generator=generator) + 0.5 * torch.randn(8, 2, 4, 8, 8, generator=generator)
+        for _ in range(2)
+    )
+    assert Collapse.against(reference).looks(others).drift < 0.25
+    assert Collapse.against(reference).looks(others + 2).drift > 1

@@ -13,6 +13,7 @@ __all__ = ["SIGNS", "Collapse", "Looks", "between", "refuse_infinite"]
 TONES = 64  # quantiles that the values of a channel are described by
 MOST = 65_536  # values of a channel that are sorted for them; more change no digit that is looked at
 COARSE = ("flat", "exploding", "all the same", "seeds alike")  # signs that stop a student that was never healthy
+CHANCE = 2.0  # standard errors: latents of images on light and dark grounds differ in their means by nearly a deviation
 SIGNS = (*COARSE, "seeds of one condition alike", "colours drift")  # the worst first
 
 COLOUR = (
@@ -36,7 +37,7 @@ class Looks:
     ``deviation`` is that of all values, ``seeds`` the distance between seeds of one condition, by its name, ``spread``
     its root mean square over the conditions, ``items`` the distance between any two samples.  ``drift`` is the mean
     distance between the sorted values of a channel and the reference's, in deviations: 1 when its mean has moved by
-    one; ``channel`` drifts most, to the mean ``mean`` from ``was``.
+    one, less what chance moves the mean of so few items; ``channel`` drifts most, to the mean ``mean`` from ``was``.
     """
 
     deviation: float
@@ -80,6 +81,7 @@ class Collapse:
     distances: Mapping[str, float]
     items: float
     tones: Tensor
+    wander: Tensor
     least: float = 0.4
     most: float = 2.5
     spread: float = 0.25
@@ -91,7 +93,7 @@ class Collapse:
     def against(cls, reference: Tensor, names: Sequence[str] = ()) -> "Collapse":
         """Measure the reference; ``names`` are those of its conditions, by default their numbers."""
         distances = dict(zip(_named(reference, names), _within(reference).tolist(), strict=True))
-        return cls(float(reference.std()), distances, _apart(reference), _tones(reference))
+        return cls(float(reference.std()), distances, _apart(reference), _tones(reference), _wander(reference))
 
     def looks(self, samples: Tensor, names: Sequence[str] = ()) -> Looks:
         """Compare samples; a condition that the reference lacks is compared with all of them."""
@@ -99,7 +101,8 @@ class Collapse:
         every = _root(torch.tensor(list(self.distances.values()), dtype=torch.float64))
         known = torch.tensor([self.distances.get(name, every) for name in named], dtype=torch.float64)
         tones = _tones(samples)
-        drifts = (tones - self.tones).abs().mean(1) / _safe(self.deviation)
+        chance = CHANCE * self.wander / len(samples.flatten(0, 1)) ** 0.5
+        drifts = ((tones - self.tones).abs().mean(1) - chance).clamp_min(0) / _safe(self.deviation)
         worst = int(drifts.argmax())
         return Looks(
             deviation=float(samples.std()) / _safe(self.deviation),
@@ -187,6 +190,14 @@ def _within(samples: Tensor) -> Tensor:
 def _apart(samples: Tensor) -> float:
     """Return the distance between any two samples."""
     return between(samples.flatten(0, 1)[None])
+
+
+def _wander(items: Tensor) -> Tensor:
+    """Return how much the mean of each channel differs from item to item, twice in its square: so far do the means of
+    equally many samples and reference items differ."""
+    each = items.double().flatten(0, 1)
+    means = each.flatten(2).mean(2) if each.ndim > 2 else each.mean(1, keepdim=True)
+    return means.std(0) * 2**0.5 if len(means) > 1 else torch.zeros_like(means[0])
 
 
 def _tones(samples: Tensor) -> Tensor:

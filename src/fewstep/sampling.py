@@ -103,8 +103,9 @@ class Sampler(ABC):
         """
         device = torch.device("cpu") if c is None else c.device
         noise = item_noise(seeds, shape, 1 + self.fresh(steps)).to(device)
-        start = self.schedule.steps(steps)[:1].to(device)
-        told, rules = dict[str, Tensor](), self.guidance
+        times = self.schedule.steps(steps)
+        start = times[:1].to(device)
+        told, rules = dict[str, Tensor](), tuple(rule.on(times) for rule in self.guidance)
         if self.scale is not None:
             told["scale"] = torch.full((len(seeds),), self.scale, dtype=torch.float64, device=device)
         if negative is not None and _takes(view, "negative"):

@@ -66,3 +66,23 @@ def test_a_rule_for_the_attention_needs_a_negative_prompt_and_a_pipeline(fewstep
         answer.err.split()
     )
     assert not (tmp_path / "a.png").exists()
+
+
+def test_another_class_can_come_first(fewstep, student, tmp_path):
+    plain = ("sample", student, "--steps", 2, "--label", 3)
+    answer = fewstep(*plain, "--first", 8, "--until", 0.5, "--out", tmp_path / "both.png")
+    assert answer.code == 0, answer.err
+    assert "8, for 1 of 2 steps" in answer.out
+    assert fewstep(*plain, "--out", tmp_path / "plain.png").code == 0
+    assert not np.array_equal(pixels(tmp_path / "both.png"), pixels(tmp_path / "plain.png"))
+    assert fewstep(*plain, "--first", 8, "--until", 0, "--out", tmp_path / "same.png").code == 0
+    assert np.array_equal(pixels(tmp_path / "same.png"), pixels(tmp_path / "plain.png"))
+
+
+def test_what_comes_first_needs_what_comes_then_and_a_second_step(fewstep, student, tmp_path, check_refusal):
+    out = ("--out", tmp_path / "a.png")
+    check_refusal(fewstep("sample", student, "--first", 8, *out), "--first is '8'", "give that with --label")
+    check_refusal(fewstep("sample", student, "--until", 0.5, *out), "--until says", "give that with --first")
+    one = fewstep("sample", student, "--label", 3, "--first", 8, "--steps", 1, *out)
+    check_refusal(one, "one step cannot be shared", "2 steps or more")
+    assert not (tmp_path / "a.png").exists()

@@ -21,7 +21,7 @@ learners:
   student:
     from: teacher
     network: {interp: 2, kv_stride: 2}
-    objective: [denoise]
+    objective: [denoise: {}]
     optimiser: {adam: {lr: 1e-3}}
 sampler: {many_step: {schedule: karras}}
 steps: 4

@@ -108,6 +108,8 @@ def sample(
     nag: Annotated[
         float | None, typer.Option(min=0, metavar="SCALE", help="How far away, in the attention of a pipeline, say 4.")
     ] = None,
+    first: told.First = None,
+    until: told.Until = None,
     scale: Annotated[int | None, typer.Option(min=1, metavar="N", help="Enlarge pixels so many times.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .png, or .wav for sounds; default: out.png, out.wav.")
@@ -116,7 +118,8 @@ def sample(
     """Draw images from a model."""
     from fewstep.cli import sampling
 
-    sampling.sample(model, sampling.Request(seed, count, label, steps, negative, nag), out, scale)
+    request = sampling.Request(seed, count, label, steps, negative, nag, first, until)
+    sampling.sample(model, request, out, scale)
 
 
 @app.command()

@@ -13,6 +13,7 @@ __all__ = [
     "DistilRecipe",
     "Docs",
     "Family",
+    "First",
     "Folder",
     "Like",
     "Memory",
@@ -34,6 +35,7 @@ __all__ = [
     "Style",
     "Teacher",
     "Tensorboard",
+    "Until",
 ]
 
 Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a trained model.", show_default=False)]
@@ -73,6 +75,10 @@ Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a sid
 Style = Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top of the pipeline.")]
 Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")]
 Start = Annotated[Path | None, typer.Option(metavar="LORA", help="A few-step LoRA to begin with.")]
+First = Annotated[str | None, typer.Option(metavar="CLASS", help="As --label, but asked for alone in the first steps.")]
+Until = Annotated[
+    float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Of the steps, for --first; default: 0.25.")
+]
 Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is, such as lcm, dmd2 or hyper-4.")]
 Prompts = Annotated[
     list[str] | None, typer.Option("--prompt", metavar="TEXT", help="To draw as proof; may be repeated.")

@@ -11,7 +11,7 @@ from fewstep.cli.words import say
 from fewstep.data import Data
 from fewstep.errors import DataError
 from fewstep.evaluate import grid, write_wav
-from fewstep.guidance import NAG
+from fewstep.guidance import NAG, PromptSwitch
 from fewstep.jobs.origin import data_for
 from fewstep.jobs.pipelines import model_at, pipe_of
 from fewstep.labels import label_index
@@ -19,6 +19,7 @@ from fewstep.model import Model
 
 __all__ = ["Request", "accelerated", "sample"]
 
+SHARE = 0.25  # of the steps, for a prompt that comes first: where arXiv 2408.00230 begins its search
 TILE = 64  # pixels: smaller images are enlarged to at least this
 
 
@@ -26,7 +27,8 @@ TILE = 64  # pixels: smaller images are enlarged to at least this
 class Request:
     """``count`` items of the seeds from ``seed`` on, of one class or of the classes in turn, away from ``negative``.
 
-    ``nag`` is how far, where the model's own sampler has no rule for it.
+    ``nag`` is how far, where the model's own sampler has no rule for it.  ``first`` is asked for alone in the first
+    share ``until`` of the steps.
     """
 
     seed: int
@@ -35,6 +37,8 @@ class Request:
     steps: int | None
     negative: str | None = None
     nag: float | None = None
+    first: str | None = None
+    until: float | None = None
 
 
 def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
@@ -52,11 +56,23 @@ def sample(folder: Path, request: Request, out: Path | None, scale: int | None) 
 
 def _under(model: Model, request: Request) -> Model:
     """Return the model with the rule that was asked for."""
+    if request.first is None and request.until is not None:
+        raise DataError("--until says how long another prompt comes first; give that with --first.")
+    if request.first is not None and request.label is None:
+        raise DataError(f"--first is {request.first!r}, but there is no prompt to follow it; give that with --label.")
     if request.nag is None:
         return model
     if request.negative is None:
         raise DataError("--nag says how far to stay away from a negative prompt; give that with --negative.")
     return model.under(NAG(request.nag))
+
+
+def _beginning(model: Model, request: Request, first: Tensor | None) -> tuple[Model, dict[str, str]]:
+    """Return the model with another prompt for the first of its steps, if there is one, and how many these are."""
+    if first is None:
+        return model, {}
+    rule, steps = PromptSwitch(SHARE if request.until is None else request.until, first), request.steps or model.steps
+    return model.under(rule), {"first": f"{request.first}, for {rule.steps(steps)} of {steps} steps"}
 
 
 def _picture(model: Model, data: Data | None, request: Request, out: Path, scale: int | None) -> None:
@@ -65,26 +81,33 @@ def _picture(model: Model, data: Data | None, request: Request, out: Path, scale
         labels = _labels(model, request)
         names = list(dict.fromkeys(model.classes[label] for label in labels or []))
         said = {"classes": ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")}
+        first = None if request.first is None else model.conditions(request.first, 1)
+        model, begun = _beginning(model, request, first)
         images, seconds = _timed(model, request, labels, request.negative)
     else:
         c = _conditions(model, data, request)
-        said = _asked(data, c)
+        first = None if request.first is None else _condition(data, request.first, "--first")
+        said, (model, begun) = _asked(data, c), _beginning(model, request, first)
         images, seconds = _timed(model, request, c, _negative(model, data, request))
     shown = images if data is None else data.pictures(images)
-    _draw(shown, out, scale, request, _said(_words(model, request, "image") | said, seconds))
+    _draw(shown, out, scale, request, _said(_words(model, request, "image") | said | begun, seconds))
 
 
 def _prompted(model: Model, request: Request, out: Path, scale: int | None) -> None:
     """Draw what a pipeline's student, or the pipeline itself, makes of a prompt; no data are needed for that."""
     pipe = pipe_of(model)
     if model.condition:
-        c, negative = (None if text is None else pipe.prompts([text]) for text in (request.label, request.negative))
+        c, negative, first = (
+            None if text is None else pipe.prompts([text]) for text in (request.label, request.negative, request.first)
+        )
         asked: list[int] | Tensor | None = _repeated(c, request)
         away: str | Tensor | None = _repeated(negative, request)
     else:
         asked, away = _labels(model, request), request.negative
+        first = None if request.first is None else model.conditions(request.first, 1)
+    model, begun = _beginning(model, request, first)
     latents, seconds = _timed(model, request, asked, away)
-    said = {"asked for": request.label or ""}
+    said = {"asked for": request.label or ""} | begun
     _draw(pipe.decode(latents), out, scale, request, _said(_words(model, request, "image") | said, seconds))
 
 
@@ -102,9 +125,11 @@ def _sounds(model: Model, data: Data, request: Request, out: Path) -> None:
             f"{data.name!r} have no sound. Sample it in Python instead: model.sample(seeds=...)."
         )
     c = _conditions(model, data, request)
+    first = None if request.first is None else _condition(data, request.first, "--first")
+    model, begun = _beginning(model, request, first)
     items, seconds = _timed(model, request, c, _negative(model, data, request))
     write_wav(data.ear.sound(items.clamp(-1, 1)), out, data.ear.rate)
-    words = _words(model, request, "sound") | _asked(data, c)
+    words = _words(model, request, "sound") | _asked(data, c) | begun
     say(_said(words, seconds) | {"sound": f"{out}, {request.count} in a row"})
 
 

@@ -10,5 +10,6 @@ from fewstep.guidance.cfg import CFG
 from fewstep.guidance.interval import Interval
 from fewstep.guidance.override import Override
 from fewstep.guidance.rescale import Rescale
+from fewstep.guidance.switch import PromptSwitch
 
-__all__ = ["CFG", "NAG", "NASA", "Away", "Guidance", "Guided", "Interval", "Override", "Rescale"]
+__all__ = ["CFG", "NAG", "NASA", "Away", "Guidance", "Guided", "Interval", "Override", "PromptSwitch", "Rescale"]

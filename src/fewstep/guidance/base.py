@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from fewstep.denoiser import Denoises, Once
 from fewstep.process import Process
 from fewstep.types import Cond, T, X
@@ -25,6 +27,10 @@ class Guidance(ABC):
     def within(self, denoiser: Denoises) -> Denoises:
         """Return the denoiser with what the rule changes inside of its network; itself for rules on its answers."""
         return denoiser
+
+    def on(self, times: Tensor) -> "Guidance":
+        """Return the rule for a walk down these times, (steps + 1,); itself where it does not go by steps."""
+        return self
 
     @abstractmethod
     def apply(self, guided: Denoises, plain: Denoises, x: X, t: T, c: Cond) -> X:

@@ -20,7 +20,7 @@ purpose: p
 learners:
   student:
     from: teacher
-    network: {interp: 2, kv_stride: 2}
+    network: {interp: 2.0, kv_stride: 2}
     objective: [denoise: {}]
     optimiser: {adam: {lr: 1e-3}}
 sampler: {many_step: {schedule: karras}}

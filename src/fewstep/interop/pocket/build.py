@@ -122,7 +122,7 @@ def pixart(pocket: Pocket) -> PixArtSigmaPipeline:
         use_additional_conditions=False,
     )
     scheduler = DDIMScheduler(
-        **BETAS, clip_sample=False, prediction_type="epsilon", timestep_spacing="trailing", steps_offset=1
+        **BETAS, clip_sample=False, prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1
     )
     return PixArtSigmaPipeline(t5_tokenizer(pocket.tokens), _t5(pocket), _coder(pocket), net, scheduler)
 

@@ -10,7 +10,7 @@ from fewstep.process import Process, over
 from fewstep.times import Schedule
 from fewstep.types import T, X
 
-__all__ = ["AtHome", "Levels", "OnLevels"]
+__all__ = ["AtHome", "Levels", "OffLevels", "OnLevels"]
 
 HIGHEST = 80.0  # EDM's, arXiv 2206.00364: beyond it nothing of the data is left to see
 
@@ -47,6 +47,14 @@ class Levels(Process):
     def time(self, logsnr: T) -> T:
         """Return ``exp(-logsnr / 2)``."""
         return (-logsnr / 2).exp()
+
+    def prior(self, z: X, t: T) -> X:
+        """Return what stock samplers of the home path start from, unit noise wherever that is, as it looks here."""
+        return z / over(self.home.alpha(there(self.home, t)), z)
+
+    def entry(self, t: T) -> T:
+        """Return the noisiest level up to t at which the samplers of the home path can ask."""
+        return level(self.home, self.home.entry(there(self.home, t.clamp_max(self.t_max))))
 
     def label(self, t: T) -> T:
         """Return the home path's label at the level t."""
@@ -98,6 +106,22 @@ class OnLevels(Schedule):
     def points(self, count: int) -> torch.Tensor:
         """Return the levels of the schedule's times."""
         return level(self.home, self.schedule.points(count)).clamp_max(Levels(self.home).t_max)
+
+
+@dataclass(frozen=True)
+class OffLevels(Schedule):
+    """The times of ``home`` at which a schedule of noise levels stands: the other way round."""
+
+    home: Process
+    schedule: Schedule
+
+    def at(self, place: torch.Tensor) -> torch.Tensor:
+        """Return the time of the schedule's level."""
+        return there(self.home, self.schedule.at(place))
+
+    def points(self, count: int) -> torch.Tensor:
+        """Return the times of the schedule's levels."""
+        return there(self.home, self.schedule.points(count))
 
 
 def level(process: Process, t: T) -> T:

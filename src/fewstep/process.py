@@ -65,6 +65,14 @@ class Process(ABC):
         """Return ``alpha x0 + sigma z``."""
         return over(self.alpha(t), x0) * x0 + over(self.sigma(t), x0) * z
 
+    def prior(self, z: X, t: T) -> X:
+        """Return what a sampler starts from at t, with unit noise z: ``sigma z``."""
+        return over(self.sigma(t), z) * z
+
+    def entry(self, t: T) -> T:
+        """Return the noisiest time up to t that stock samplers can name: t itself, up to the end of the clock."""
+        return t.clamp_max(self.t_max)
+
     def eps(self, x: X, x0: X, t: T) -> X:
         """Return the noise in ``x`` when ``x0`` is its data: ``(x - alpha x0) / sigma``; needs t > 0."""
         return (x - over(self.alpha(t), x) * x0) / over(self.sigma(t), x)

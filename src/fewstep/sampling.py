@@ -104,7 +104,7 @@ class Sampler(ABC):
         device = torch.device("cpu") if c is None else c.device
         noise = item_noise(seeds, shape, 1 + self.fresh(steps)).to(device)
         times = self.schedule.steps(steps)
-        start = times[:1].to(device)
+        start = times[:1].to(device).expand(len(seeds))
         told, rules = dict[str, Tensor](), tuple(rule.on(times) for rule in self.guidance)
         if self.scale is not None:
             told["scale"] = torch.full((len(seeds),), self.scale, dtype=torch.float64, device=device)
@@ -115,7 +115,7 @@ class Sampler(ABC):
         denoiser = _told(view, told)
         for rule in rules:
             denoiser = rule(denoiser)
-        return self.path(denoiser, noise[0] * view.process.sigma(start).to(noise.dtype), steps, c, noise[1:])
+        return self.path(denoiser, view.process.prior(noise[0], start), steps, c, noise[1:])
 
 
 def _takes(view: Denoises, name: str) -> bool:
@@ -148,6 +148,11 @@ class FewStep(Sampler):
     def made_for(self) -> tuple[int, ...]:
         """``steps``."""
         return self.steps
+
+    def grid(self) -> list[float]:
+        """Return the times of the longest path that it is made for; the shorter ones stop at some of them."""
+        times: list[float] = self.schedule.points(max(self.steps)).tolist()
+        return times
 
     def jumps(self, steps: int) -> int:
         """Return one per step."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewstep.errors import RecipeError, nearest
 from fewstep.process import Process
-from fewstep.types import T
+from fewstep.types import T, X
 
 __all__ = ["VP"]
 
@@ -100,6 +100,14 @@ class VP(Process):
         (table, slopes), angle = self._on(logsnr), torch.atan((-logsnr / 2).exp())
         i = (torch.searchsorted(table, angle, right=True) - 1).clamp(0, len(slopes) - 1)
         return (i + (angle - table[i]) / slopes[i]) / self._per_level
+
+    def prior(self, z: X, t: T) -> X:
+        """Return z, whatever t is, as the samplers of this path do: data of deviation 1 and their noise have it too."""
+        return z
+
+    def entry(self, t: T) -> T:
+        """Return the time of the noisiest entry of the table up to t, but for rounding; at least the first one's."""
+        return (self._per_level * t + 1e-6).floor().clamp(1, self._levels) / self._per_level
 
     def label(self, t: T) -> T:
         """Return the index in the table, ``t - 1`` in levels; times below the first entry share its label."""

@@ -6,10 +6,13 @@ from dataclasses import replace
 import diffusers
 import pytest
 import torch
+from students import ASKED, adapted, few_step
 
 import fewstep as fs
 from fewstep.export import Student
+from fewstep.export.proof import prove
 from fewstep.export.timetable import _lcm_grid, timetable
+from fewstep.interop import Pipe, on_levels
 from fewstep.predict import EDM, X0
 from fewstep.process import Linear
 from fewstep.sampling import FewStep
@@ -104,6 +107,23 @@ def test_other_flows_are_told_sigmas_as_they_are(sampled: Sampled, name: str, sc
     table.scheduler.set_timesteps(sigmas=sigmas)
     assert table.scheduler.sigmas.tolist() == pytest.approx([*table.sigmas[2], 0], abs=1e-6)
     assert table.scheduler.config.stochastic_sampling
+
+
+@pytest.mark.parametrize(("gamma", "times"), [(0.0, (0.7, 0.45)), (1.0, (1.0, 0.75, 0.5, 0.25))])
+def test_student_on_the_clock_of_noise_levels_is_exported_on_its_pipelines(
+    pipe: Callable[[str], Pipe], gamma: float, times: tuple[float, ...]
+) -> None:
+    base, steps = pipe("sd"), (len(times),)
+    own = replace(few_step(base, adapted(base), gamma, Explicit(times)), facts={})
+    own = replace(own, sampler=FewStep(Explicit(times), steps, gamma))
+    moved = on_levels(own)
+    found, meant = Student.of(moved, base), Student.of(own, base)
+    assert timetable(found, steps).seen == timetable(meant, steps).seen
+    there, wanted = prove(found, timetable(found, steps), ASKED), prove(meant, timetable(meant, steps), ASKED)
+    torch.testing.assert_close(there.images[steps[0]], wanted.images[steps[0]], atol=1e-5, rtol=0)
+    c, seeds = base.prompts(list(ASKED.prompts)), [0, 1]
+    sampled = base.decode(moved.sample(seeds, c)).permute(0, 2, 3, 1) / 2 + 0.5
+    torch.testing.assert_close(sampled, wanted.images[steps[0]], atol=1e-5, rtol=0)
 
 
 # --- refusals

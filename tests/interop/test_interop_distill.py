@@ -12,8 +12,11 @@ import fewstep as fs
 from fewstep.data.shapes import Shapes
 from fewstep.interop import Encoded, open_pipe
 from fewstep.interop.published import PUBLISHED, as_published
-from fewstep.jobs.pipelines import Asked, computed, fitting, model_at, opened, pipe_of, started, starting
-from fewstep.recipes import load_recipe, read
+from fewstep.jobs.pipelines import Asked, model_at, opened, pipe_of, started, starting
+from fewstep.jobs.suited import computed, fitting
+from fewstep.recipes import load_recipe
+from fewstep.sampling import FewStep
+from fewstep.training import BackwardSimulation
 
 BRIEF = ("steps=4", "batch=4", "looks=1", "judged=16", "learners.student.lora.rank=2")
 
@@ -72,10 +75,52 @@ def test_pipeline_on_levels_samples_the_same(data: Encoded) -> None:
 
 def test_guidance_of_the_pipeline_is_the_teachers(folder: Path) -> None:
     _, teacher = opened(Asked(str(folder), guidance=3.0))
-    assert computed(read("lcm-lora"), teacher) == ["frozen.teacher.guidance=[{cfg: 3.0}]"]
-    assert computed(read("lcm-lora"), opened(Asked(str(folder), guidance=1.0))[1]) == []
-    given = read("lcm-lora").with_settings(["frozen.teacher.guidance=[{cfg: 2}]"])
-    assert computed(given, teacher) == []
+    assert computed("lcm-lora", [], teacher) == ["frozen.teacher.guidance=[{cfg: 3.0}]"]
+    assert computed("lcm-lora", [], opened(Asked(str(folder), guidance=1.0))[1]) == []
+    assert computed("lcm-lora", ["frozen.teacher.guidance=[{cfg: 2}]"], teacher) == []
+
+
+def test_guidance_reaches_stored_pairs_and_the_stage_before_and_no_student_of_it(folder: Path) -> None:
+    _, teacher = opened(Asked(str(folder), guidance=3.0))
+    told = [setting for setting in computed("instaflow", [], teacher) if "guidance" in setting]
+    assert told == ["begins.pairs.guidance=[{cfg: 3.0}]"]
+    assert "pairs.guidance=[{cfg: 3.0}]" in computed("hipa", [], teacher)
+
+
+def test_scales_that_terms_draw_are_about_that_of_the_pipeline_unless_they_are_given(folder: Path) -> None:
+    _, teacher = opened(Asked(str(folder), guidance=3.0))
+    told = [setting for setting in computed("lcm", [], teacher) if "scale" in setting]
+    place = "learners.student.objective.0.consistency.guide.scales"
+    assert told == [f"{place}.low=1.0", f"{place}.high=5.0", "sampler.few_step.scale=3.0"]
+    assert f"{place}.high=5.0" not in computed("lcm", [f"{place}.high=4"], teacher)
+    place = "learners.student.objective.0.distribution_matching.guide.hidden_scales"
+    told = [setting for setting in computed("snoopi", [], teacher) if "scale" in setting]
+    assert told == [f"{place}.low=1.0", f"{place}.high=5.0"]
+
+
+@pytest.mark.parametrize("name", ["dmd2-no-gan", "reflow", "lcm", "mlcm", "nitrofusion"])
+def test_noise_levels_are_moved_to_whole_time_steps(name: str, folder: Path) -> None:
+    _, teacher = opened(Asked(str(folder), guidance=1.0))
+    settings = computed(name, [], teacher)
+    recipe, before = load_recipe(name, settings), load_recipe(name)
+    process = fitting(teacher, before).view.process
+    for asked, meant in ((recipe.sampler, before.sampler), (recipe.rollout, before.rollout)):
+        if isinstance(asked, FewStep | BackwardSimulation) and isinstance(meant, FewStep | BackwardSimulation):
+            count = max(asked.steps) if isinstance(asked, FewStep) else asked.steps
+            levels, wanted = asked.schedule.points(count), meant.schedule.points(count).clamp_max(process.t_max)
+            labels = process.label(levels)
+            torch.testing.assert_close(labels, labels.round(), atol=1e-6, rtol=0)
+            away = process.label(wanted) - labels
+            assert (away > -1e-6).all()
+            assert (away < 1).all()
+
+
+def test_pure_noise_is_what_stock_pipelines_start_from(data: Encoded) -> None:
+    teacher, z = data.pipe.model(), torch.randn(2, 4, 8, 8)
+    moved, level = fitting(teacher, load_recipe("cd")).view, torch.tensor([2.5, 0.3], dtype=torch.float64)
+    assert teacher.view.process.prior(z, torch.tensor([0.7, 1.0], dtype=torch.float64)).equal(z)
+    fed = moved.prediction.input(moved.process, moved.process.prior(z, level), level)
+    torch.testing.assert_close(fed, z)
 
 
 def test_published_adapter_is_where_the_student_begins(

@@ -14,7 +14,8 @@ from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
-from fewstep.jobs.pipelines import Asked, computed, encoded, fitting, opened, prepare, started, starting
+from fewstep.jobs.pipelines import Asked, encoded, opened, prepare, started, starting
+from fewstep.jobs.suited import computed, fitting
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
 from fewstep.store import load_model
@@ -71,9 +72,11 @@ def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | 
         )
     pipe, teacher = opened(asked)
     start = started(asked)
-    known_settings = [*computed(read(order.recipe), teacher), *([] if start is None else starting(start))]
-    order = replace(order, settings=[*known_settings, *order.settings])
-    recipe = few_step_recipe(order, steps)
+    begun = [] if start is None else starting(start)
+    asked_for = [*begun, *order.settings]
+    asked_for += few_step_settings(read(order.recipe).with_settings(asked_for), steps)
+    order = replace(order, settings=[*asked_for, *computed(order.recipe, asked_for, teacher)])
+    recipe = few_step_recipe(order, None)
     known = encoded(data, pipe, cache_folder(), teacher)
     say(known.describe())
     prepare(known, not order.quiet)

@@ -13,7 +13,7 @@ from fewstep.errors import WeightsError
 from fewstep.export.adapter import Adapter
 from fewstep.export.fresh import digest
 from fewstep.guidance import CFG
-from fewstep.interop import Bridge, Pipe
+from fewstep.interop import Bridge, Pipe, at_home
 from fewstep.model import Model
 from fewstep.networks import LORA, LoraFile, merged
 from fewstep.sampling import FewStep
@@ -46,7 +46,7 @@ class Student:
             base = pipe.model().view.net
             file.refuse_other(base, Path(LORA))
             adapter = Adapter.of_file(file, base)
-        plain = merged(model.view.net).eval().requires_grad_(False)
+        plain, model = merged(model.view.net).eval().requires_grad_(False), at_home(model)
         return cls(replace(model, view=replace(model.view, net=plain)), pipe, adapter)
 
     @property
@@ -125,6 +125,11 @@ def _refuse_foreign(model: Model, pipe: Pipe) -> None:
             f"The student pools keys and values in the layers {', '.join(net.pools)} (kv_stride), which stock "
             "diffusers does not: without the pools it would be another network. Use its run folder, or distil it with "
             "all keys."
+        )
+    if view.time_share != 1:
+        raise WeightsError(
+            f"The student is told a share of {view.time_share:g} of every time (time_share), which no stock pipeline "
+            "does. Export a student of a recipe without it."
         )
     if view.second_time:
         raise WeightsError(

@@ -5,13 +5,14 @@ from fewstep.interop.bridge import Bridge
 from fewstep.interop.encoded import Encoded
 from fewstep.interop.open import is_pipeline, open_pipe
 from fewstep.interop.packing import Packing
-from fewstep.interop.pipe import Pipe, on_levels
+from fewstep.interop.pipe import Pipe, at_home, on_levels
 
 __all__ = [
     "Bridge",
     "Encoded",
     "Packing",
     "Pipe",
+    "at_home",
     "away_processors",
     "is_pipeline",
     "on_levels",

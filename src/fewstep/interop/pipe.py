@@ -14,7 +14,7 @@ from fewstep.interop.bridge import Bridge, around
 from fewstep.interop.families import Family
 from fewstep.interop.packing import Packing
 from fewstep.interop.quiet import quiet
-from fewstep.levels import AtHome, Levels, OnLevels
+from fewstep.levels import AtHome, Levels, OffLevels, OnLevels
 from fewstep.model import Model
 from fewstep.predict import Prediction
 from fewstep.process import Process
@@ -22,7 +22,7 @@ from fewstep.sampling import ManyStep
 from fewstep.solvers import DDIM
 from fewstep.times import Trailing
 
-__all__ = ["Pipe", "on_levels"]
+__all__ = ["Pipe", "at_home", "on_levels"]
 
 AT_ONCE = 64  # prompts or images that are encoded together
 
@@ -164,6 +164,16 @@ class Pipe:
 def shift(coder: Any) -> float:
     """Return the mean that an autoencoder's latents are shifted by."""
     return float(coder.config.get("shift_factor") or 0.0)
+
+
+def at_home(model: Model) -> Model:
+    """Return a model on the clock of noise levels as the same one on its pipeline's own clock; others as they are."""
+    view, sampler = model.view, model.sampler
+    if not isinstance(view.process, Levels) or not isinstance(view.prediction, AtHome):
+        return model
+    home = view.process.home
+    view = replace(view, process=home, prediction=view.prediction.inner)
+    return replace(model, view=view, sampler=replace(sampler, schedule=OffLevels(home, sampler.schedule)))  # type: ignore[type-var]
 
 
 def on_levels(model: Model) -> Model:

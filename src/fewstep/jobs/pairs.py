@@ -61,10 +61,10 @@ def _maker(spec: PairsSpec, teacher: Model, labels: Tensor | None) -> Callable[[
         """Solve the teacher from the noise of pairs start to stop, 512 at a time."""
         z = item_noise([spec.seed * 10**9 + i for i in range(start, stop)], teacher.shape)[0].to(device)
         c = None if labels is None else labels[torch.arange(start, stop) % len(labels)].to(device)
-        sigma = teacher.view.process.sigma(times[:1]).float().to(device)
+        x = teacher.view.process.prior(z, times[:1].to(device).expand(len(z)))
         parts = [
-            _solved(spec, guided, z[i : i + 512] * sigma, times, None if c is None else c[i : i + 512])
-            for i in range(0, len(z), 512)
+            _solved(spec, guided, x[i : i + 512], times, None if c is None else c[i : i + 512])
+            for i in range(0, len(x), 512)
         ]
         paths = [path for _, path in parts if path is not None]
         return Batch(torch.cat([end for end, _ in parts]), c, z, torch.cat(paths) if paths else None)

@@ -1,4 +1,4 @@
-"""Pipelines as teachers of a run: opened, their data encoded, and what a recipe needs to know of them computed."""
+"""Pipelines as teachers of a run: opened, and their data encoded."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,12 +6,10 @@ from pathlib import Path
 from fewstep.data import open_data
 from fewstep.errors import DataError, RecipeError
 from fewstep.files import CACHE
-from fewstep.guidance import CFG
-from fewstep.interop import Encoded, Pipe, is_pipeline, on_levels, open_pipe
+from fewstep.interop import Encoded, Pipe, is_pipeline, open_pipe
 from fewstep.interop.published import as_published
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
-from fewstep.recipes import Document, Recipe
 from fewstep.sampling import FewStep
 from fewstep.store import load_model
 from fewstep.times import Explicit
@@ -19,9 +17,7 @@ from fewstep.times import Explicit
 __all__ = [
     "KEPT",
     "Asked",
-    "computed",
     "encoded",
-    "fitting",
     "model_at",
     "opened",
     "pipe_of",
@@ -88,13 +84,6 @@ def starting(model: Model) -> list[str]:
     return settings
 
 
-def fitting(model: Model, recipe: Recipe) -> Model:
-    """Return a pipeline's model on the clock of a recipe: that of noise levels, where its times go beyond the own one's
-    end."""
-    first = float(recipe.sampler.schedule.points(1)[0])
-    return on_levels(model) if first > model.view.process.t_max else model
-
-
 def pipe_of(model: Model) -> Pipe:
     """Open the pipeline that a student came from; raise ``DataError`` for a model that is no student of one."""
     if "pipeline" not in model.facts:
@@ -120,11 +109,3 @@ def prepare(data: Encoded, show: bool) -> None:
     """Encode what is not encoded yet, with a bar."""
     with bar("encoding", show) as move:
         data.prepare(move)
-
-
-def computed(document: Document, model: Model) -> list[str]:
-    """Return the settings of a recipe that follow from a pipeline: its guidance, where the recipe has none."""
-    scales = [rule.scale for rule in model.sampler.guidance if isinstance(rule, CFG)]
-    frozen = document.values.get("frozen")
-    silent = isinstance(frozen, dict) and "teacher" in frozen and not (frozen["teacher"] or {}).get("guidance")
-    return [f"frozen.teacher.guidance=[{{cfg: {scale}}}]" for scale in scales if silent]

@@ -261,7 +261,7 @@ def _pair_seconds(spec: PairsSpec, ask: Ask) -> float:
     times, guided = spec.schedule.steps(spec.steps), guide(view, spec.guidance)
     for count in (FEW, TIMED):
         items = _repeated(ask.example, count).to(device)
-        x = torch.randn_like(items.x0) * view.process.sigma(times[:1]).to(items.x0)
+        x = view.process.prior(torch.randn_like(items.x0), times[:1].to(device).expand(count))
         start = time.perf_counter()
         spec.solver(guided, x, times, items.c)
         seconds = (time.perf_counter() - start) / count

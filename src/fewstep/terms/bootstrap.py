@@ -50,7 +50,7 @@ class Bootstrap(Term):
         t, s = self.pairs.draw(process, turn.draws.uniform(len(like)), turn.progress)
         top = torch.full_like(t, self.start)
         z = turn.draws.normal(like)
-        x = process.noise(torch.zeros_like(like), z, top)
+        x = process.prior(z, top)
         noised = Noised(torch.zeros_like(like), top, z, x)
         with torch.no_grad():
             there = student(x, top, t, turn.c)

@@ -16,9 +16,9 @@ __all__ = ["Reconstruct", "Regress"]
 
 @dataclass(frozen=True)
 class Regress(Term):
-    """``E d(G(x_t, t, 0, c), x0)`` on stored pairs of noise z and the teacher's end x0, at ``x_t = sigma_t z``.
+    """``E d(G(x_t, t, 0, c), x0)`` on stored pairs of noise z and the teacher's end x0, at the x_t that z is.
 
-    ``start`` is the time at which the stored noise stands; ``space`` compares features instead of values.  Exact
+    ``start`` is the time at which samplers start from z; ``space`` compares features instead of values.  Exact
     when G is the teacher's discrete map: cost 0.  Source: Luhman and Luhman 2021, arXiv 2101.02388, eq. 5.
     """
 
@@ -40,7 +40,7 @@ class Regress(Term):
             raise RecipeError("regress needs stored pairs (noise, teacher's sample), but this batch holds data only.")
         t = torch.full((len(z),), self.start, dtype=torch.float64, device=z.device)
         end = torch.zeros_like(t)
-        found = turn.flow_map()(turn.process.noise(torch.zeros_like(z), z, t), t, end, turn.c)
+        found = turn.flow_map()(turn.process.prior(z, t), t, end, turn.c)
         with torch.no_grad():
             wanted = self.space(turn, turn.batch.x0, end)
         return self.metric(self.space(turn, found, end), wanted, turn.progress)

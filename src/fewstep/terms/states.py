@@ -61,7 +61,7 @@ class TeacherPath(States):
         """Return states of the teacher's own trajectories."""
         teacher, process = turn.denoiser(self.teacher), turn.process
         top = torch.full_like(t, self.start)
-        x = process.noise(torch.zeros_like(turn.batch.x0), turn.draws.normal(turn.batch.x0), top)
+        x = process.prior(turn.draws.normal(turn.batch.x0), top)
         x = self.solver(teacher, x, between(process, top, t, self.steps), turn.c, turn.draws)
         x0 = teacher(x, t, turn.c)
         return Noised(x0, t, process.eps(x, x0, t), x)
@@ -83,7 +83,7 @@ class OwnSamples(States):
         times, like = self.schedule.steps(self.steps), turn.batch.x0
         z = torch.stack([turn.draws.normal(like) for _ in range(self.steps)])
         start = times[:1].to(t.device).expand(len(t))
-        x = turn.process.noise(torch.zeros_like(like), z[0], start)
+        x = turn.process.prior(z[0], start)
         x0 = few_step(turn.flow_map(), x, times, turn.c, z=z[1:])
         fresh = turn.draws.normal(like)
         return Noised(x0, t, fresh, turn.process.noise(x0, fresh, t))

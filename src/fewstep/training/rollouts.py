@@ -20,14 +20,14 @@ def _everywhere(time: float | torch.Tensor, like: X) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class OneStep(Rollout):
-    """One call from pure noise at time ``start``: ``G(sigma z, start, 0, c)``."""
+    """One call from pure noise at time ``start``: ``G(z_T, start, 0, c)``, with z_T what a sampler starts from."""
 
     start: float
 
     def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> Rolled:
         """Return one sample per item of ``like``."""
         t = _everywhere(self.start, like)
-        x = student.process.noise(torch.zeros_like(like), draws.normal(like), t)
+        x = student.process.prior(draws.normal(like), t)
         return Rolled(student(x, t, torch.zeros_like(t), c), t)
 
 
@@ -49,7 +49,7 @@ class BackwardSimulation(Rollout):
         times = self.schedule.points(self.steps).to(like.device)
         k = 0 if draws.integer(10**6) < self.first * 10**6 else draws.integer(self.steps)
         t, end = _everywhere(times[0], like), torch.zeros(len(like), dtype=torch.float64, device=like.device)
-        x = student.process.noise(torch.zeros_like(like), draws.normal(like), t)
+        x = student.process.prior(draws.normal(like), t)
         for i in range(k):
             with torch.no_grad():
                 x0 = student(x, t, end, c)
@@ -90,7 +90,7 @@ class Trajectory(Rollout):
         """Return one estimate per item of ``like``, made by the call of step k, and where that step stops."""
         times, k = self.schedule.steps(self.steps).to(like.device), draws.integer(self.steps)
         start, t, s = (_everywhere(times[i], like) for i in (0, k, k + 1))
-        x = student.process.noise(torch.zeros_like(like), draws.normal(like), start)
+        x = student.process.prior(draws.normal(like), start)
         with torch.no_grad():
             x = few_step(student, x, times[: k + 1], c, gamma=0.0)
         x0 = student.denoiser(x, t, c, s)
@@ -112,5 +112,5 @@ class Unrolled(Rollout):
         """Return one sample per item of ``like``; its time is that of the last call."""
         times = self.schedule.steps(self.steps).to(like.device)
         start = _everywhere(times[0], like)
-        x = student.process.noise(torch.zeros_like(like), draws.normal(like), start)
+        x = student.process.prior(draws.normal(like), start)
         return Rolled(few_step(student, x, times, c, gamma=0.0), _everywhere(times[-2], like))

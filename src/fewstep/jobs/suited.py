@@ -1,0 +1,109 @@
+"""A recipe made to suit the pipeline that it is to distil: its guidance, and times that its samplers can name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fewstep.guidance import CFG
+from fewstep.interop import on_levels
+from fewstep.jobs.fit import BEGINS, stage_settings
+from fewstep.levels import Levels
+from fewstep.model import Model
+from fewstep.process import Process
+from fewstep.recipes import Recipe, load_recipe, read
+from fewstep.sampling import FewStep, Sampler
+
+__all__ = ["computed", "fitting"]
+
+LISTED = ("explicit", "levels")  # in a recipe that counts noise levels: lists of them
+LEVELLED = ("karras", "rectified")  # schedules that begin at their highest level
+
+
+def fitting(model: Model, recipe: Recipe) -> Model:
+    """Return a pipeline's model on the clock of a recipe: that of noise levels, where its times go beyond the own one's
+    end."""
+    return on_levels(model) if _counts_levels(recipe.sampler, model.view.process) else model
+
+
+def computed(name: str, settings: Sequence[str], model: Model) -> list[str]:
+    """Return the settings of a recipe, and of the one that it begins with, that follow from a pipeline.
+
+    Its guidance, where neither recipe nor ``settings`` have one of their own, for all that the pipeline itself is
+    asked; and noise levels, which are moved down to those at which stock schedulers can ask.
+    """
+    document = read(name).with_settings(settings)
+    first = document.values.get("begins")
+    before = computed(str(first), stage_settings(settings), model) if first else []
+    given = {setting.partition("=")[0] for setting in settings}
+    own = [] if first else [each for each in _guided(document.values, model) if each.partition("=")[0] not in given]
+    sampler, path = load_recipe(name, settings).sampler, model.view.process
+    if _counts_levels(sampler, path):
+        levels = Levels(path, path.sigma_data)
+        own += _on_entries({key: value for key, value in document.values.items() if key != "sampler"}, levels, "")
+        if isinstance(sampler, FewStep):  # also one whose schedule is a formula
+            own += [f"sampler.few_step.schedule={{explicit: {_entries(sampler.grid(), levels)}}}"]
+    return [*own, *(f"{BEGINS}{setting}" for setting in before)]
+
+
+def _counts_levels(sampler: Sampler, path: Process) -> bool:
+    """Say whether the times of a recipe are noise levels: they go beyond the end of the pipeline's own clock."""
+    return float(sampler.schedule.points(1)[0]) > path.t_max
+
+
+def _guided(values: Mapping[str, Any], model: Model) -> list[str]:
+    """Return settings that guide by a pipeline's scale the stored pairs, and the frozen teacher or what terms draw."""
+    scale = next((float(rule.scale) for rule in model.sampler.guidance if isinstance(rule, CFG)), None)
+    if scale is None:
+        return []
+    plain, drawn = f"guidance=[{{cfg: {scale}}}]", list(_drawn(values, scale, ""))
+    found = [f"pairs.{plain}"] if "pairs" in values and not values["pairs"].get("guidance") else []
+    if drawn:
+        told = (values.get("sampler") or {}).get("few_step") or {}
+        return [*found, *drawn, *([f"sampler.few_step.scale={scale}"] if told.get("scale") is not None else [])]
+    frozen = values.get("frozen") or {}
+    silent = "teacher" in frozen and not (frozen["teacher"] or {}).get("guidance")
+    return [*found, f"frozen.teacher.{plain}"] if silent else found
+
+
+def _drawn(values: object, scale: float, path: str) -> Iterator[str]:
+    """Yield settings that bring the mean of the guidance scales that terms draw to ``scale``."""
+    for key, value in _below(values):
+        place = f"{path}.{key}".lstrip(".")
+        if key == "scales":  # 1 is no guidance
+            yield from (f"{place}.low=1.0", f"{place}.high={2 * scale - 1}")
+        elif key == "hidden_scales":
+            stretch = 2 * scale / (value["low"] + value["high"])
+            yield from (f"{place}.{end}={stretch * value[end]}" for end in ("low", "high"))
+        elif key == "negatives":
+            yield f"{place}.scale={scale}"
+        else:
+            yield from _drawn(value, scale, place)
+
+
+def _below(values: object) -> Iterator[tuple[str | int, Any]]:
+    """Yield what is one level down."""
+    if isinstance(values, Mapping):
+        yield from values.items()
+    elif isinstance(values, list):
+        yield from enumerate(values)
+
+
+def _on_entries(values: object, levels: Levels, path: str) -> list[str]:
+    """Return settings that move every noise level below ``values``, which stand at ``path``, to one that has a name."""
+    found = []
+    for key, value in _below(values):
+        place, within = f"{path}.{key}".lstrip("."), path.rpartition(".")[2]
+        if key in LISTED:
+            found += [f"{place}={_entries(value, levels)}"]
+        elif (key == "start" and within != "cosine") or (key == "high" and within in LEVELLED):
+            found += [f"{place}={_entries([value], levels)[0]}"]
+        else:
+            found += _on_entries(value, levels, place)
+    return found
+
+
+def _entries(times: Sequence[int | float], levels: Levels) -> list[float]:
+    """Return the levels that have names, next to noise levels and below them; those that fall together once."""
+    entries: list[float] = levels.entry(torch.tensor(times, dtype=torch.float64)).tolist()
+    return list(dict.fromkeys(entries))

@@ -134,7 +134,7 @@ def stable_diffusion_3(pocket: Pocket) -> StableDiffusion3Pipeline:
         patch_size=2,
         in_channels=pocket.latents,
         out_channels=pocket.latents,
-        num_layers=pocket.depth,
+        num_layers=pocket.depth * 2 // 3,  # ours: each has a stream of its own for the text
         attention_head_dim=48,
         num_attention_heads=pocket.width // 48,
         joint_attention_dim=2 * pocket.words,

@@ -145,13 +145,13 @@ def test_sampler_calls_the_network_as_often_as_it_says(sampler, steps):
     assert counted.calls == sampler.calls(steps)
 
 
-def test_sampler_starts_from_noise_of_the_first_time():
-    counted = Counted(world_on(PATHS["vp linear"]))
-    FewStep(Trailing(1000.0)).sample(counted, [5], (1,), None, 1)
+@pytest.mark.parametrize(("path", "start", "scale"), [("vp linear", 600.0, 1.0), ("edm", 2.5, 2.5)])
+def test_sampler_starts_from_the_noise_that_its_path_is_known_to_start_from(path: str, start: float, scale: float):
+    counted = Counted(world_on(PATHS[path]))
+    FewStep(Trailing(start)).sample(counted, [5], (1,), None, 1)
     x, t, _, _ = counted.asked[0]
-    start = item_noise([5], (1,))[0] * counted.process.sigma(t).float()
-    assert t.item() == 1000
-    assert torch.allclose(x, start)
+    assert t.item() == start
+    torch.testing.assert_close(x, item_noise([5], (1,))[0] * scale)
 
 
 def test_default_steps_are_the_first_it_is_made_for():

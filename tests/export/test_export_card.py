@@ -50,6 +50,8 @@ def test_licence_and_id_of_the_base_are_inherited(pipe: Callable[[str], Pipe], t
     assert (words["license"], words["license_name"], words["license_link"]) == ("other", "theirs", "a/b")
     assert (words["base_model"], words["base_model_relation"]) == ("somebody/a-base", "finetune")
     assert "1.25" in text.partition("## Measured")[2]
+    measured = {"model": "student", "steps": 4, "calls": 4, "frechet": 1.25, "seconds_per_image": 0.1, "samples": 100}
+    assert json.loads((tmp_path / "x" / "few_step.json").read_text())["metrics"] == [measured]
     assert "**Not checked**" in text
 
 

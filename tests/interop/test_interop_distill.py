@@ -37,6 +37,7 @@ def test_student_is_saved_and_loaded(folder: Path, data: Encoded, tmp_path: Path
     assert again.sample([1], c).equal(student.sample([1], c))
     assert not torch.allclose(again.sample([1], c), replace(student, view=teacher.view).sample([1], c))
     assert again.facts["pipeline"] == str(folder)
+    assert "guidance range" not in again.facts
     assert pipe_of(again).size == (16, 16)
     adapted = fs.load_lora(tmp_path, teacher)
     torch.testing.assert_close(adapted.sample([1], c), student.sample([1], c), atol=1e-4, rtol=1e-4)
@@ -85,6 +86,15 @@ def test_guidance_reaches_stored_pairs_and_the_stage_before_and_no_student_of_it
     told = [setting for setting in computed("instaflow", [], teacher) if "guidance" in setting]
     assert told == ["begins.pairs.guidance=[{cfg: 3.0}]"]
     assert "pairs.guidance=[{cfg: 3.0}]" in computed("hipa", [], teacher)
+
+
+@pytest.mark.parametrize(
+    ("name", "learned"), [("lcm", (1, 5)), ("dmd2-text", (3, 3)), ("hipa", (3, 3)), ("swiftbrush", (3, 3))]
+)
+def test_student_knows_the_guidance_that_it_learned_under(name: str, learned: tuple[float, float], folder: Path):
+    _, teacher = opened(Asked(str(folder), guidance=3.0))
+    assert load_recipe(name, computed(name, [], teacher)).guidance_range == learned
+    assert load_recipe("cd").guidance_range is None
 
 
 def test_scales_that_terms_draw_are_about_that_of_the_pipeline_unless_they_are_given(folder: Path) -> None:

@@ -1,9 +1,11 @@
 """``few_step.json``: what a student is and how it is called, for servers, user interfaces and tests."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict
 from inspect import signature
 from typing import Any
 
+from fewstep.evaluate import Row
 from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable
 from fewstep.versions import versions
@@ -14,11 +16,12 @@ FORMAT = 1
 TRAINED = ("recipe", "source", "data", "seed", "trained steps", "best step", "training seconds", "hardware")
 
 
-def contract(student: Student, table: Timetable, form: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def contract(student: Student, table: Timetable, form: str, rows: Sequence[Row]) -> dict[str, Any]:
     """Return the content of the file, without what the check of the export adds.
 
     ``timesteps`` are those at which the network is asked, from 0 to 1000, ``sigmas`` their shares of noise;
-    ``call`` is what the stock pipeline is told besides what to draw, by the number of steps.
+    ``call`` is what the stock pipeline is told besides what to draw, by the number of steps.  ``trained_range`` are the
+    guidance scales that the student learned under, ``metrics`` the measured ``rows``.
     """
     facts, adapter = student.model.facts, student.adapter if form != "folder" else None
     return {
@@ -42,13 +45,13 @@ def contract(student: Student, table: Timetable, form: str, metrics: Mapping[str
         "guidance": {
             "mode": student.mode,
             "scale": student.scale,
-            "trained_range": facts.get("guidance range", [student.scale or 1.0] * 2),
+            "trained_range": list(facts.get("guidance range") or [student.scale or 1.0] * 2),
             "negative_prompt": student.mode == "cfg",
         },
         "resolutions": [list(reversed(student.pipe.size))],
         "lora": None if adapter is None else _lora(adapter.rank, len(adapter.layers)),
         "checks": {},
-        "metrics": {**facts.get("metrics", {}), **metrics},
+        "metrics": [{name: value for name, value in asdict(row).items() if value not in (None, "")} for row in rows],
         "train": {key: facts[key] for key in TRAINED if key in facts} | {"versions": facts.get("versions", versions())},
     }
 

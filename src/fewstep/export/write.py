@@ -62,7 +62,7 @@ def export(student: Student, out: Path, wanted: Wanted, check: Check | None = ve
     table = timetable(student, wanted.steps or student.sampler.made_for)
     weights = {"lora": _lora, "kohya": _kohya, "folder": _folder}[wanted.form]
     _refuse_unfit(student, wanted.form)
-    few = contract(student, table, wanted.form, {})
+    few = contract(student, table, wanted.form, wanted.rows)
     with whole_folder(out) as draft:
         few["weight_name"] = weights(student, table, draft)
         proof = prove(student, table, wanted.request)

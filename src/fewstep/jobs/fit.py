@@ -120,6 +120,8 @@ def fit(
         keep_illness(options.folder, diagnosis)
         raise UnhealthyTraining(diagnosis) from error
     facts = {"recipe": name, "source": recipe.source, "data": data.name, "seed": options.seed}
+    if guided := recipe.guidance_range:
+        facts["guidance range"] = list(guided)
     inherited = {} if teacher is None else {key: teacher.facts[key] for key in KEPT if key in teacher.facts}
     return _finish(run, facts | inherited)
 

@@ -6,13 +6,13 @@ from math import ceil
 from typing import Any
 
 from fewstep.errors import RecipeError
-from fewstep.guidance import Guidance
+from fewstep.guidance import CFG, Guidance
 from fewstep.networks import Bits, Heads, Lora
 from fewstep.predict import Prediction
 from fewstep.process import Process
 from fewstep.sampling import Sampler
 from fewstep.solvers import Heun, Solver
-from fewstep.terms import Objective
+from fewstep.terms import HiddenScales, Objective, Scales
 from fewstep.times import Schedule
 from fewstep.training import Ema, Optimiser, Rollout
 
@@ -152,6 +152,19 @@ class Recipe:
         """The names that terms may ask for: frozen networks, learners, and the averages of these."""
         averages = {f"{name}.{average}" for name, spec in self.learners.items() for average in spec.averages}
         return {*self.frozen, *self.learners, *averages}
+
+    @property
+    def guidance_range(self) -> tuple[float, float] | None:
+        """The guidance scales that the student learns under: those its terms draw, or the one that makes its examples.
+
+        None where it learns without guidance.
+        """
+        guides = (getattr(term, "guide", None) for _, term in self.learners["student"].objective.items())
+        drawn = [(guide.low, guide.high) for guide in guides if isinstance(guide, Scales | HiddenScales)]
+        rules = [*(self.frozen["teacher"].guidance if "teacher" in self.frozen else ())]
+        rules += [] if self.pairs is None else self.pairs.guidance
+        fixed = [float(rule.scale) for rule in rules if isinstance(rule, CFG) and isinstance(rule.scale, int | float)]
+        return next(iter(drawn or [(scale, scale) for scale in fixed]), None)
 
     @property
     def needs_teacher(self) -> bool:

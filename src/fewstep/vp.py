@@ -22,7 +22,8 @@ class VP(Process):
 
     ``alphas_cumprod[i]`` stands at clock time ``i + 1``; time 0 is clean data.  Between the entries the angle
     ``arctan(sigma / alpha)`` runs straight, so that a zero terminal signal-to-noise ratio needs no special case.
-    With ``unit`` the clock is divided by the number of levels and ends at 1, as that of rectified flow does.
+    With ``unit`` it is that of a pipeline: the clock is divided by the number of levels and ends at 1, as that of
+    rectified flow does, and samplers start from unit noise at whichever time, as stock ones do.
     Build it with ``from_betas`` or ``from_diffusers``.  Raises ``RecipeError`` unless the table falls within [0, 1].
     """
 
@@ -102,8 +103,8 @@ class VP(Process):
         return (i + (angle - table[i]) / slopes[i]) / self._per_level
 
     def prior(self, z: X, t: T) -> X:
-        """Return z, whatever t is, as the samplers of this path do: data of deviation 1 and their noise have it too."""
-        return z
+        """Return ``sigma z``, of a pipeline z itself: with data of deviation 1 that is the deviation at every time."""
+        return z if self.unit else super().prior(z, t)
 
     def entry(self, t: T) -> T:
         """Return the time of the noisiest entry of the table up to t, but for rounding; at least the first one's."""

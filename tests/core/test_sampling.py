@@ -17,6 +17,7 @@ from fewstep.sampling import FewStep, ManyStep, few_step
 from fewstep.solvers import DDIM, DPMSolver, Heun
 from fewstep.testing import PATHS, Classes, Counted, Gaussian, Jump
 from fewstep.times import Explicit, Karras, Trailing
+from fewstep.vp import VP
 
 MEAN, STD = 0.7, 0.4
 
@@ -145,13 +146,19 @@ def test_sampler_calls_the_network_as_often_as_it_says(sampler, steps):
     assert counted.calls == sampler.calls(steps)
 
 
-@pytest.mark.parametrize(("path", "start", "scale"), [("vp linear", 600.0, 1.0), ("edm", 2.5, 2.5)])
-def test_sampler_starts_from_the_noise_that_its_path_is_known_to_start_from(path: str, start: float, scale: float):
+@pytest.mark.parametrize("path", ["vp linear", "edm"])
+def test_sampler_starts_from_noise_of_the_first_time(path: str):
     counted = Counted(world_on(PATHS[path]))
-    FewStep(Trailing(start)).sample(counted, [5], (1,), None, 1)
+    FewStep(Trailing(2.5)).sample(counted, [5], (1,), None, 1)
     x, t, _, _ = counted.asked[0]
-    assert t.item() == start
-    torch.testing.assert_close(x, item_noise([5], (1,))[0] * scale)
+    assert t.item() == 2.5
+    torch.testing.assert_close(x, item_noise([5], (1,))[0] * counted.process.sigma(t).float())
+
+
+def test_sampler_of_a_pipeline_starts_from_unit_noise_as_stock_ones_do():
+    counted = Counted(world_on(VP.from_diffusers({}, unit=True)))
+    FewStep(Trailing(0.6)).sample(counted, [5], (1,), None, 1)
+    assert counted.asked[0][0].equal(item_noise([5], (1,))[0])
 
 
 def test_default_steps_are_the_first_it_is_made_for():

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from students import ASKED, changed, checked, few_step, wanted
+from students import ASKED, adapted, changed, checked, few_step, wanted
+from tiny import random_lora
 
+import fewstep as fs
 from fewstep.export import Student, export, fresh, verify
 from fewstep.guidance import CFG
-from fewstep.interop import Bridge, Pipe
+from fewstep.interop import Bridge, Pipe, open_pipe
 from fewstep.sampling import FewStep
 from fewstep.times import Explicit, Trailing
 
@@ -53,6 +55,19 @@ def test_stock_pipeline_draws_what_the_student_drew(exported: Exported, name: st
     assert found.modules == (few["lora"]["modules"] if few["lora"] else 0)
     assert all(image.std() > 0.02 for image in drawn)
     assert all((a - b).abs().max() > 0.005 for a, b in pairwise(drawn))
+
+
+def test_base_with_a_style_is_put_together_again(pipe: Callable[[str], Pipe], tmp_path: Path) -> None:
+    base = Path(pipe("sd").place)
+    styled = open_pipe(base, lora=random_lora(base, tmp_path / "style"))
+    student = Student.of(few_step(styled, adapted(styled), 1.0), styled)
+    export(student, tmp_path / "x", wanted(), None)
+    few = json.loads((tmp_path / "x" / "few_step.json").read_text())
+    assert (few["base_model"], few["base_style"]) == (str(base), str(tmp_path / "style"))
+    assert checked(tmp_path / "x").worst < 2e-5
+    (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": None}))
+    with pytest.raises(fs.WeightsError, match="On other weights it draws something else"):
+        checked(tmp_path / "x")
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from tiny import built, random_lora
 
 from fewstep import DataError, WeightsError
@@ -27,6 +28,15 @@ def test_hub_ids_are_told_from_paths(place: str, found: bool) -> None:
 def test_hub_id_without_network_says_what_to_do() -> None:
     with pytest.raises(WeightsError, match=r"owner/name cannot be opened.*give its folder"):
         open_pipe("owner/name")
+
+
+def test_single_file_is_read_as_what_its_keys_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configurations of real ones come from the hub; that the classes are tried in turn needs none."""
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(WeightsError, match="cannot be read as a single-file checkpoint"):
+        open_pipe(tmp_path / "model.safetensors")
+    monkeypatch.setattr(StableDiffusionPipeline, "from_single_file", lambda _: built("sd"))
+    assert open_pipe(tmp_path / "model.safetensors").family.name == "sd"
 
 
 def test_missing_folder_is_refused() -> None:

@@ -88,7 +88,7 @@ def _single_file(path: Path) -> Any:
 
     for kind in ("StableDiffusionXLPipeline", "StableDiffusionPipeline", "StableDiffusion3Pipeline", "FluxPipeline"):
         try:
-            return vars(diffusers)[kind].from_single_file(str(path)) if kind in vars(diffusers) else None
+            return getattr(diffusers, kind).from_single_file(str(path))
         except Exception:  # the next one
             continue
     raise WeightsError(

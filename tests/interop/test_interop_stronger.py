@@ -9,10 +9,12 @@ import torch
 from diffusers import DDIMScheduler, PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
 from tiny import LENGTH, built
 
+import fewstep as fs
+from fewstep.data.shapes import Shapes
 from fewstep.draws import item_noise
 from fewstep.errors import DataError, RecipeError, WeightsError
 from fewstep.export.student import Student
-from fewstep.interop import Pipe, open_pipe
+from fewstep.interop import Encoded, Pipe, open_pipe
 from fewstep.interop.families import FAMILIES
 from fewstep.interop.pooled import pooled
 from fewstep.model import Model
@@ -69,6 +71,23 @@ def test_states_constant_on_cells_get_full_attention() -> None:
     assert torch.equal(attention(cells), full)
 
 
+def test_pipeline_goes_on_learning_with_fewer_keys_and_is_a_teacher_then(tmp_path: Path, cache: Path) -> None:
+    built("pixart").save_pretrained(tmp_path / "pixart")
+    pipe = open_pipe(tmp_path / "pixart", (16, 16))
+    data = Encoded(Shapes(16, count=20), pipe, tmp_path / "encoded")
+    brief = ("steps=2", "batch=4", "looks=1", "judged=8")
+    known = fs.Options(tmp_path / "stronger", settings=brief, show=False, cache=cache)
+    stronger = fs.distill(pipe.model(2, 2.0), data, known, "pixart-sigma")
+    net: Any = stronger.view.net
+    assert list(net.pools) == ["0"]
+    assert all(not torch.equal(net.get_parameter(f"pools.0.conv.{name}"), value) for name, value in (
+        ("weight", torch.full((16, 1, 2, 2), 0.25)), ("bias", torch.zeros(16)),
+    ))  # fmt: skip
+    known = fs.Options(tmp_path / "few", settings=(*brief, "learners.student.lora.rank=2"), show=False, cache=cache)
+    few = fs.distill(load_model(tmp_path / "stronger"), data, known, "lcm-lora")
+    assert few.sample([1], pipe.prompts(PROMPT), 4).shape == (1, 4, 8, 8)
+
+
 def test_pools_are_saved_and_loaded_with_the_run(tmp_path: Path) -> None:
     model, c = with_fewer(opened(built("pixart")), kv_stride=2), None
     with torch.no_grad():
@@ -115,7 +134,7 @@ def test_teacher_at_another_size_equals_stock(kind: str) -> None:
     pipe = opened(stock, size)
     model = pipe.model(4, 1.0)
     ours = model.sample([3], pipe.prompts(PROMPT))
-    x = item_noise([3], model.shape)[0] * model.view.process.sigma(torch.ones(1, dtype=torch.float64)).float()
+    x = item_noise([3], model.shape)[0]
     stock.scheduler = DDIMScheduler.from_config(
         stock.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True, steps_offset=0
     )

@@ -41,6 +41,22 @@ def test_a_family_is_trained_said_and_not_repeated(fewstep, tiny: list[str], tmp
     assert "this pipeline was finished already" in answer.out
 
 
+@pytest.mark.slow
+def test_a_pipeline_learns_on_and_the_result_is_distilled(fewstep, tiny: list[str], tmp_path: Path) -> None:
+    shapes, brief = ["--data", "shapes"], ["--quiet", *tiny[:6]]
+    train = ["train", *shapes, "--family", "pixart", "--out", tmp_path / "run", *tiny]
+    on = ["distill", tmp_path / "run", *shapes, "--recipe", "pixart-sigma", "--out", tmp_path / "on", *brief]
+    few = ["distill", tmp_path / "on", "--recipe", "cd", "--steps", "2", "--out", tmp_path / "few", *brief]
+    for words in (train, on, few):
+        answer = fewstep(*words)
+        assert answer.code == 0, answer.err
+    assert "frozen.teacher.guidance=[{cfg: 3.0}]" in answer.out
+    answer = fewstep("sample", tmp_path / "few", "--label", "a red disc", "--out", tmp_path / "x.png")
+    assert answer.code == 0, answer.err
+    check = fewstep("export", tmp_path / "few", tmp_path / "out", "--form", "folder")
+    assert "pools keys and values" in check.err
+
+
 def test_what_makes_no_pocket_pipeline_is_refused(fewstep, check_refusal, tmp_path: Path) -> None:
     train = ["train", "--out", tmp_path, "--data"]
     check_refusal(fewstep(*train, "shapes", "--family", "sdd"), "'sdd'", "did you mean 'sd'", "flux, pixart, sd, sd3")

@@ -9,7 +9,7 @@ import typer
 from fewstep.cli.words import cache_folder, say, typed
 from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, RecipeError
-from fewstep.interop import is_pipeline
+from fewstep.interop import at_home, is_pipeline
 from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
 from fewstep.jobs.listing import check_parts, describe
@@ -58,6 +58,10 @@ def distill(order: Order, asked: Asked, data: str | None, steps: int | None, ran
     folder = Path(asked.place)
     teacher = load_model(folder)
     _refuse_for_models(asked)
+    if "pipeline" in teacher.facts:
+        teacher = at_home(teacher)
+        order, steps = _suited(order, steps, teacher), None
+        teacher = fitting(teacher, few_step_recipe(order, None))
     recipe = few_step_recipe(order, steps)
     opened = data_for(teacher, folder, data)
     _run(order, recipe, opened, data or _place(folder, opened), (teacher, folder))
@@ -73,15 +77,19 @@ def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | 
     pipe, teacher = opened(asked)
     start = started(asked)
     begun = [] if start is None else starting(start)
-    asked_for = [*begun, *order.settings]
-    asked_for += few_step_settings(read(order.recipe).with_settings(asked_for), steps)
-    order = replace(order, settings=[*asked_for, *computed(order.recipe, asked_for, teacher)])
+    order = _suited(replace(order, settings=[*begun, *order.settings]), steps, teacher)
     recipe = few_step_recipe(order, None)
     known = encoded(data, pipe, cache_folder(), teacher)
     say(known.describe())
     prepare(known, not order.quiet)
     first = None if start is None else fitting(start, recipe)
     _run(order, recipe, known, data, (fitting(teacher, recipe), Path(asked.place)), first)
+
+
+def _suited(order: Order, steps: int | None, teacher: Model) -> Order:
+    """Return the order with the settings that follow from the number of steps, and from a pipeline as the teacher."""
+    settings = [*order.settings, *few_step_settings(read(order.recipe).with_settings(order.settings), steps)]
+    return replace(order, settings=[*settings, *computed(order.recipe, settings, teacher)])
 
 
 def _refuse_for_models(asked: Asked) -> None:

@@ -11,7 +11,7 @@ from fewstep.model import Model
 from fewstep.process import EDM, Linear, Process, TrigFlow
 from fewstep.recipes import cite, load_recipe
 from fewstep.sampling import FewStep, ManyStep
-from fewstep.store import load_lora, load_model, save_model
+from fewstep.store import load_adapter, load_lora, load_model, save_model
 from fewstep.training import Learner, Training, train
 from fewstep.vp import VP
 
@@ -48,6 +48,7 @@ __all__ = [
     "distill",
     "fit",
     "judge_for",
+    "load_adapter",
     "load_lora",
     "load_model",
     "load_recipe",

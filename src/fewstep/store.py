@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fewstep.denoiser import Denoiser
 from fewstep.errors import WeightsError
 from fewstep.files import write_whole
 from fewstep.model import Model
-from fewstep.networks import LORA, LoraFile, build_network, described, digest_of
+from fewstep.networks import LORA, Adapted, LoraFile, build_network, described, digest_of
 from fewstep.predict import Prediction
 from fewstep.process import Process
 from fewstep.recipes import Builder, Document, spell
@@ -19,7 +20,7 @@ from fewstep.sampling import Sampler
 from fewstep.sharing import copy_sharing
 from fewstep.training import load_weights, weights_bytes
 
-__all__ = ["fingerprint", "load_lora", "load_model", "read_run", "save_model"]
+__all__ = ["fingerprint", "load_adapter", "load_lora", "load_model", "read_run", "save_model"]
 
 FORMAT = 1
 WORDS, WEIGHTS = "run.json", "model.safetensors"
@@ -79,6 +80,34 @@ def load_lora(folder: str | Path, base: Model) -> Model:
     net = build_network(words["network"], copy_sharing(base.view.net, ()))
     net.load_state_dict(file.onto(base.view.net))
     return _model(root, words, net)
+
+
+def load_adapter(folder: str | Path, base: Model) -> Model:
+    """Read a student whose adapter learned beside a frozen network, and put it around that of another fine-tune.
+
+    ``base`` is of the same form as the network that the student was made on; nothing of that one's weights is left.
+    Raises ``WeightsError`` when the folder holds no such adapter, and for a base of another form.
+    Source: SpeedUpNet, arXiv 2312.08887 (an adapter for any fine-tune of one base).
+    """
+    root = Path(folder)
+    student = load_model(root)
+    body = student.view.net.body if isinstance(student.view.net, Adapted) else None
+    if body is None:
+        raise WeightsError(
+            f"{root} holds no adapter beside a frozen network. Give the folder of a student of a recipe with 'adapter', "
+            "such as speedupnet; low-rank ones are read by load_lora."
+        )
+    own, theirs = (
+        {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()} for net in (body, base.view.net)
+    )
+    if own != theirs:
+        other = sorted(set(own.items()) ^ set(theirs.items()))
+        raise WeightsError(
+            f"The adapter in {root} is for another network: {len(other)} tensors differ, first {other[0][0]!r}. Give a "
+            "fine-tune of the model that it was made on."
+        )
+    body.load_state_dict(base.view.net.state_dict())
+    return replace(student, facts={**student.facts, **base.facts})
 
 
 def _model(root: Path, words: dict[str, Any], net: nn.Module) -> Model:

@@ -3,13 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
+from tiny import LENGTH, built, random_lora
 from typer.testing import CliRunner
 
 import fewstep as fs
 from fewstep.cli import app
+from fewstep.data.shapes import Shapes
 from fewstep.guidance import NAG
-from fewstep.interop import open_pipe
+from fewstep.interop import Encoded, Pipe, open_pipe
+from fewstep.interop.bridge import family_named
+from fewstep.jobs.pipelines import Asked, opened, pipe_of
+from fewstep.jobs.suited import computed, fitting
 from fewstep.recipes import load_recipe
 from fewstep.store import save_model
 
@@ -40,3 +46,52 @@ def test_command_line_stays_away_from_a_prompt(folder: Path, tmp_path: Path) -> 
     refused = CliRunner().invoke(app, [*words, "--negative", "a blue ring"])
     assert refused.exit_code != 0
     assert "nothing here takes one" in refused.output
+
+
+# --- an adapter that learns to read a negative prompt
+
+
+@pytest.fixture(scope="module")
+def sped_up(folder: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> fs.Model:
+    """A student of a few updates, on noise levels as the recipe has it."""
+    root = tmp_path_factory.mktemp("sped-up")
+    _, teacher = opened(Asked(str(folder), guidance=3.0))
+    settings = [*computed("speedupnet", [], teacher), "steps=3", "batch=4", "looks=1", "judged=8", "keep=''"]
+    data = Encoded(Shapes(16, count=20), open_pipe(folder), root)
+    moved = fitting(teacher, load_recipe("speedupnet", settings))
+    return fs.distill(moved, data, fs.Options(root / "run", settings=settings, show=False, cache=cache), "speedupnet")
+
+
+def test_adapter_stands_behind_every_residual_block_and_reads_text(sped_up: fs.Model) -> None:
+    words = sped_up.network["adapted"]
+    assert words["states"] == [LENGTH, 16]
+    assert len(words["taps"]) == len(sped_up.view.net.get_submodule("adapter.offsets"))
+    assert all(".resnets." in tap for tap in words["taps"])
+    assert sped_up.view.net.get_parameter("adapter.embed.weight").any()
+
+
+def test_adapter_is_told_a_negative_prompt_within_the_call(sped_up: fs.Model, folder: Path) -> None:
+    pipe = open_pipe(folder)
+    c, against = pipe.prompts(["a red disc"]), pipe.prompts(["a blue ring"])
+    plain = sped_up.sample([1], c)
+    assert (sped_up.sample([1], c, negative=against) - plain).abs().max() > 1e-4
+    assert sped_up.sample([1], c, negative=torch.zeros_like(c)).equal(plain)
+    assert sped_up.calls() == 4
+
+
+def test_adapter_goes_onto_another_fine_tune(sped_up: fs.Model, folder: Path, tmp_path: Path) -> None:
+    styled = open_pipe(folder, lora=random_lora(folder, tmp_path))
+    save_model(sped_up, tmp_path / "run")
+    other = fs.load_adapter(tmp_path / "run", styled.model())
+    assert pipe_of(other).style == str(tmp_path)
+    own, theirs = sped_up.view.net.state_dict(), other.view.net.state_dict()
+    assert all(value.equal(theirs[name]) for name, value in own.items() if name.startswith("adapter."))
+    fine = styled.model().view.net.state_dict()
+    assert all(value.equal(theirs[f"body.{name}"]) for name, value in fine.items())
+    c = styled.prompts(["a red disc"])
+    assert not torch.allclose(other.sample([1], c), sped_up.sample([1], c), atol=1e-4)
+    save_model(styled.model(), tmp_path / "teacher")
+    with pytest.raises(fs.WeightsError, match="holds no adapter beside a frozen network"):
+        fs.load_adapter(tmp_path / "teacher", styled.model())
+    with pytest.raises(fs.WeightsError, match=r"is for another network: \d+ tensors differ"):
+        fs.load_adapter(tmp_path / "run", Pipe(built("pixart"), family_named("pixart"), "", (16, 16)).model())

@@ -89,7 +89,22 @@ class Bridge(nn.Module):
     @property
     def tokens(self) -> int:
         """The length of a prompt; 0 where there is no text."""
-        return self.packing.shapes.get("states", (0,))[0]
+        return self.states[0] if self.states else 0
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """The shape of the text states that are read of a prompt, (tokens, width); empty where there is no text."""
+        return self.packing.shapes.get("states", ())
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The parts behind which an adapter can stand: the residual blocks of a U-Net."""
+        kinds = ((name, type(module).__name__) for name, module in self.named_modules())
+        return tuple(name for name, kind in kinds if kind == "ResnetBlock2D")
+
+    def read(self, c: Tensor | None, count: int) -> Tensor:
+        """Return the text states of packed prompts, (count, tokens, width), of the empty one for None."""
+        return self.told(c, count)["states"]
 
     def _cast(self, c: Tensor | None, x: Tensor) -> dict[str, Tensor]:
         """Return what the backbone is told in the precision of x; classes stay whole numbers."""

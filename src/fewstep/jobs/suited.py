@@ -6,13 +6,14 @@ from typing import Any
 import torch
 
 from fewstep.guidance import CFG
-from fewstep.interop import on_levels
+from fewstep.interop import Bridge, on_levels
 from fewstep.jobs.fit import BEGINS, stage_settings
 from fewstep.levels import Levels
 from fewstep.model import Model
 from fewstep.process import Process
 from fewstep.recipes import Recipe, load_recipe, read
 from fewstep.sampling import FewStep, Sampler
+from fewstep.times import Explicit
 
 __all__ = ["computed", "fitting"]
 
@@ -30,18 +31,21 @@ def computed(name: str, settings: Sequence[str], model: Model) -> list[str]:
     """Return the settings of a recipe, and of the one that it begins with, that follow from a pipeline.
 
     Its guidance, where neither recipe nor ``settings`` have one of their own, for all that the pipeline itself is
-    asked; and noise levels, which are moved down to those at which stock schedulers can ask.
+    asked; the parts of its network that an adapter stands behind; and noise levels, which are moved down to those at
+    which stock schedulers can ask.
     """
     document = read(name).with_settings(settings)
     first = document.values.get("begins")
     before = computed(str(first), stage_settings(settings), model) if first else []
     given = {setting.partition("=")[0] for setting in settings}
-    own = [] if first else [each for each in _guided(document.values, model) if each.partition("=")[0] not in given]
+    own = [] if first else [*_guided(document.values, model), *_around(document.values, model)]
+    own = [each for each in own if each.partition("=")[0] not in given]
     sampler, path = load_recipe(name, settings).sampler, model.view.process
     if _counts_levels(sampler, path):
         levels = Levels(path, path.sigma_data)
-        own += _on_entries({key: value for key, value in document.values.items() if key != "sampler"}, levels, "")
-        if isinstance(sampler, FewStep):  # also one whose schedule is a formula
+        own += _on_entries(document.values, levels, "")
+        sampler = load_recipe(name, [*settings, *own]).sampler
+        if isinstance(sampler, FewStep) and not isinstance(sampler.schedule, Explicit):
             own += [f"sampler.few_step.schedule={{explicit: {_entries(sampler.grid(), levels)}}}"]
     return [*own, *(f"{BEGINS}{setting}" for setting in before)]
 
@@ -64,6 +68,13 @@ def _guided(values: Mapping[str, Any], model: Model) -> list[str]:
     frozen = values.get("frozen") or {}
     silent = "teacher" in frozen and not (frozen["teacher"] or {}).get("guidance")
     return [*found, f"frozen.teacher.{plain}"] if silent else found
+
+
+def _around(values: Mapping[str, Any], model: Model) -> list[str]:
+    """Return the parts of a pipeline's network behind which the student's adapter stands, if it has one."""
+    net, student = model.view.net, values["learners"]["student"]
+    blocks = list(net.blocks) if isinstance(net, Bridge) and student.get("adapter") else []
+    return [f"learners.student.adapter={blocks}"] if blocks else []
 
 
 def _drawn(values: object, scale: float, path: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,8 @@ class Adapted(nn.Module):
     negative condition, by default the empty one.  N rescales each item to the norm of h, then each channel has a gain
     and a shift.  What is not under ``adapter`` belongs to the body.
     Both branches start alike and all conditions with the same tokens: the answer is the body's to the last bit.
-    ``classes`` and ``condition`` (the shape of one, () for labels) say what conditions are.
+    ``classes`` and ``condition`` (the shape of one, () for labels) say what conditions are.  A body that reads text has
+    ``states``, their (tokens, width), and reads a condition with ``read(c, items)``; the tokens are those of the text.
     Source: SpeedUpNet, arXiv 2312.08887; N is that of its code.  *Ours*: N per item, where the code takes one norm
     for the whole batch; queries from any part of the network; tokens of their own, there those of the text.
     Raises ``RecipeError`` for conditions of several axes, and for a submodule that the body has not.
@@ -39,6 +41,7 @@ class Adapted(nn.Module):
         condition: Sequence[int] = (),
         tokens: int = 32,
         width: int = 64,
+        states: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if len(condition) > 1 or not (classes or condition) or width % HEAD:
@@ -47,7 +50,8 @@ class Adapted(nn.Module):
                 f"accepted are classes or vectors, [features], and widths that {HEAD} divides."
             )
         self.body, self.taps = body, tuple(taps)
-        self.adapter = _Adapter(tuple(taps.values()), (classes, sum(condition)), (tokens, width))
+        told = (classes, sum(condition))
+        self.adapter = _Adapter(tuple(taps.values()), told, (states[0] if states else tokens, width), tuple(states)[1:])
 
     def forward(
         self,
@@ -59,31 +63,38 @@ class Adapted(nn.Module):
         negative: Tensor | None = None,
     ) -> Tensor:
         """Return the output of the body with the offsets in it, the shape of x."""
-        tokens, against = (self.adapter.read(each, len(x)) for each in (c, negative))
+        read: Any = getattr(self.body, "read", None) if self.adapter.reads else None
+        told = (each if read is None else read(each, len(x)) for each in (c, negative))
+        tokens, against = (self.adapter.read(each, len(x)) for each in told)
         changes = {
             tap: partial(offset, tokens=tokens, against=against)
             for tap, offset in zip(self.taps, self.adapter.offsets, strict=True)
         }
         until = () if label_s is None else (label_s,)
-        told = {} if scale is None else {"scale": scale}
+        more = {} if scale is None else {"scale": scale}
         with changing(self.body, changes):
-            return self.body(x, label, c, *until, **told)  # type: ignore[no-any-return]
+            return self.body(x, label, c, *until, **more)  # type: ignore[no-any-return]
 
 
 class _Adapter(nn.Module):
-    """Tokens of conditions, and one offset per tap."""
+    """Tokens of conditions, or of text states of that width if they are ``read``, and one offset per tap."""
 
-    def __init__(self, channels: Sequence[int], conditions: tuple[int, int], tokens: tuple[int, int]) -> None:
+    def __init__(
+        self, channels: Sequence[int], conditions: tuple[int, int], tokens: tuple[int, int], read: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
+        self.reads = bool(read)
         self.learned = nn.Parameter(torch.randn(tokens))
-        self.embed = ConditionEmbedding(tokens[0] * tokens[1], *conditions)
+        self.embed = nn.Linear(read[0], tokens[1]) if read else ConditionEmbedding(tokens[0] * tokens[1], *conditions)
         for parameter in self.embed.parameters():
             nn.init.zeros_(parameter)
         self.offsets = nn.ModuleList(_Offset(each, tokens[1]) for each in channels)
 
     def read(self, c: Tensor | None, items: int) -> Tensor:
-        """Return the tokens of a condition, (b, tokens, width)."""
+        """Return the tokens of a condition, or of the text states c (b, tokens, features): (b, tokens, width)."""
         same = self.learned.expand(items, -1, -1)
+        if self.reads and c is not None:
+            return same + self.embed(c)  # type: ignore[no-any-return]
         return same + self.embed(c, same.flatten(1)).reshape(same.shape)  # type: ignore[no-any-return]
 
 

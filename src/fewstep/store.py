@@ -94,7 +94,7 @@ def load_adapter(folder: str | Path, base: Model) -> Model:
     body = student.view.net.body if isinstance(student.view.net, Adapted) else None
     if body is None:
         raise WeightsError(
-            f"{root} holds no adapter beside a frozen network. Give the folder of a student of a recipe with 'adapter', "
+            f"{root} holds no adapter beside a frozen network. Give that of a student whose recipe has 'adapter', "
             "such as speedupnet; low-rank ones are read by load_lora."
         )
     own, theirs = (

@@ -8,14 +8,14 @@ import torch
 
 from fewstep import guidance
 from fewstep.condition import drop, null
-from fewstep.guidance import CFG, NAG, NASA, Guidance, Interval, Override, PromptSwitch, Rescale
+from fewstep.guidance import CFG, NAG, NASA, EditCFG, Guidance, Interval, Override, PromptSwitch, Rescale
 from fewstep.process import EDM
 from fewstep.solvers import Heun
 from fewstep.testing import PATHS, Classes, ConformanceError, Counted, Gaussian, check_guidance
 from fewstep.times import Karras
 
 RULES = [CFG(3.0), CFG(1.0), CFG(0.0), Interval(0.2, 2.0), Rescale(0.7), Rescale(1.0), Override((0,), 1)]
-RULES += [NAG(4.0), NASA(0.2), PromptSwitch(0.25)]
+RULES += [NAG(4.0), NASA(0.2), PromptSwitch(0.25), EditCFG(3.0), EditCFG(3.0, 1.0)]
 MEANS = torch.randn(4, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 

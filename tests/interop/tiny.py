@@ -9,6 +9,7 @@ import torch
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
+    ControlNetModel,
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
@@ -24,7 +25,13 @@ from diffusers import (
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UNet2DModel,
@@ -189,10 +196,31 @@ def unconditional() -> DDPMPipeline:
     return DDPMPipeline(net, DDPMScheduler(clip_sample=False))
 
 
+def told_images(kind: str, xl: bool) -> Any:
+    """A pipeline that is told images besides a prompt: of the kind control, inpaint or edit."""
+    base = sdxl() if xl else sd()
+    channels = {"in_channels": {"control": 4, "inpaint": 9, "edit": 8}[kind]}
+    config = {**base.unet.config, **channels, "_use_default_values": []}
+    parts: dict[str, Any] = base.components | {"unet": UNet2DConditionModel.from_config(config)}
+    if kind == "control":
+        parts["controlnet"] = ControlNetModel.from_unet(parts["unet"], conditioning_embedding_out_channels=(8, 8))
+    more = {"add_watermarker": False} if xl else {"requires_safety_checker": False}
+    if xl and kind == "edit":
+        parts = {name: part for name, part in parts.items() if name not in ("image_encoder", "feature_extractor")}
+    return TOLD[kind][xl](**parts, **more)
+
+
+TOLD = {
+    "control": (StableDiffusionControlNetPipeline, StableDiffusionXLControlNetPipeline),
+    "inpaint": (StableDiffusionInpaintPipeline, StableDiffusionXLInpaintPipeline),
+    "edit": (StableDiffusionInstructPix2PixPipeline, StableDiffusionXLInstructPix2PixPipeline),
+}
 BUILD = {
     "sd": sd, "sd-v": partial(sd, "v_prediction", True), "sdxl": sdxl, "sd3": sd3, "flux": flux,
     "schnell": partial(flux, False), "pixart": pixart, "sana": sana, "dit": dit, "unconditional": unconditional,
 }  # fmt: skip
+BUILD |= {kind: partial(told_images, kind, False) for kind in TOLD}
+BUILD |= {f"{kind}-xl": partial(told_images, kind, True) for kind in TOLD}
 
 
 def built(family: str, seed: int = 0) -> Any:

@@ -110,6 +110,9 @@ def sample(
     ] = None,
     first: told.First = None,
     until: told.Until = None,
+    control: told.Control = None,
+    mask: told.Mask = None,
+    source: told.Source = None,
     scale: Annotated[int | None, typer.Option(min=1, metavar="N", help="Enlarge pixels so many times.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .png, or .wav for sounds; default: out.png, out.wav.")
@@ -118,7 +121,9 @@ def sample(
     """Draw images from a model."""
     from fewstep.cli import sampling
 
-    request = sampling.Request(seed, count, label, steps, negative, nag, first, until)
+    given = {"control": control, "mask": mask, "source": source}
+    images = {name: path for name, path in given.items() if path is not None}
+    request = sampling.Request(seed, count, label, steps, negative, nag, first, until, images)
     sampling.sample(model, request, out, scale)
 
 

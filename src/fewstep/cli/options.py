@@ -7,6 +7,7 @@ import typer
 
 __all__ = [
     "Channels",
+    "Control",
     "Counts",
     "Data",
     "Dial",
@@ -16,6 +17,7 @@ __all__ = [
     "First",
     "Folder",
     "Like",
+    "Mask",
     "Memory",
     "OtherData",
     "Out",
@@ -30,6 +32,7 @@ __all__ = [
     "Settings",
     "Side",
     "Size",
+    "Source",
     "Start",
     "Steps",
     "Style",
@@ -79,6 +82,9 @@ First = Annotated[str | None, typer.Option(metavar="CLASS", help="As --label, bu
 Until = Annotated[
     float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Of the steps, for --first; default: 0.25.")
 ]
+Control = Annotated[Path | None, typer.Option(metavar="FILE", help="The image that a ControlNet is shown.")]
+Mask = Annotated[Path | None, typer.Option(metavar="FILE", help="White where something is to be filled in.")]
+Source = Annotated[Path | None, typer.Option(metavar="FILE", help="The image that is to be edited or filled in.")]
 Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is, such as lcm, dmd2 or hyper-4.")]
 Prompts = Annotated[
     list[str] | None, typer.Option("--prompt", metavar="TEXT", help="To draw as proof; may be repeated.")

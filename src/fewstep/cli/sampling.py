@@ -1,14 +1,15 @@
 """``fewstep sample``: seeds in, a picture or a sound out."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import ceil, sqrt
 from pathlib import Path
 
 from torch import Tensor
 
 from fewstep.cli.words import say
-from fewstep.data import Data
+from fewstep.data import Data, read_further
 from fewstep.errors import DataError
 from fewstep.evaluate import grid, write_wav
 from fewstep.guidance import NAG, PromptSwitch
@@ -39,12 +40,15 @@ class Request:
     nag: float | None = None
     first: str | None = None
     until: float | None = None
+    images: Mapping[str, Path] = field(default_factory=dict)
+    """What a pipeline is told besides the prompt, by name: control, mask, source."""
 
 
 def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
     """Sample a model and write one file: a picture of one image or of a grid of them, or sounds in a row."""
     _ending(out, ".png", ".wav")
     model = accelerated(_under(model_at(folder), request))
+    _refuse_images(model, request)
     if "pipeline" in model.facts and (request.label is not None or not model.conditional):
         _prompted(model, request, _ending(out or Path("out.png"), ".png"), scale)
     elif len(model.shape) == 3:
@@ -52,6 +56,17 @@ def sample(folder: Path, request: Request, out: Path | None, scale: int | None) 
         _picture(model, data, request, _ending(out or Path("out.png"), ".png"), scale)
     else:
         _sounds(model, data_for(model, folder), request, _ending(out or Path("out.wav"), ".wav"))
+
+
+def _refuse_images(model: Model, request: Request) -> None:
+    """Raise for images where nobody takes one, and for images without a prompt."""
+    if not request.images:
+        return
+    named = ", ".join(f"--{name}" for name in request.images)
+    if "pipeline" not in model.facts:
+        raise DataError(f"{named}: this model is no student of a pipeline, and takes no such image. Leave it out.")
+    if request.label is None:
+        raise DataError(f"{named} came without a prompt; give that with --label.")
 
 
 def _under(model: Model, request: Request) -> Model:
@@ -97,8 +112,10 @@ def _prompted(model: Model, request: Request, out: Path, scale: int | None) -> N
     """Draw what a pipeline's student, or the pipeline itself, makes of a prompt; no data are needed for that."""
     pipe = pipe_of(model)
     if model.condition:
+        images = {name: read_further(path, name, pipe.size[0]) for name, path in request.images.items()}
         c, negative, first = (
-            None if text is None else pipe.prompts([text]) for text in (request.label, request.negative, request.first)
+            None if text is None else pipe.prompts([text], images=images)
+            for text in (request.label, request.negative, request.first)
         )
         asked: list[int] | Tensor | None = _repeated(c, request)
         away: str | Tensor | None = _repeated(negative, request)

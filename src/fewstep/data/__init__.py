@@ -6,6 +6,7 @@ from fewstep.data.checker import Checker
 from fewstep.data.digits import Digits
 from fewstep.data.ear import Ear
 from fewstep.data.folder import ImageFolder
+from fewstep.data.further import read_further
 from fewstep.data.loader import batches
 from fewstep.data.moving import MovingDigits
 from fewstep.data.notes import Notes, NotesWave
@@ -33,5 +34,6 @@ __all__ = [
     "Shapes",
     "batches",
     "open_data",
+    "read_further",
     "write_pairs",
 ]

@@ -80,6 +80,17 @@ class Data(ABC):
         labels = self.conditions(indices)
         return [] if labels is None else [self.classes[label] for label in labels.tolist()]
 
+    def images_of(self, name: str, indices: Sequence[int]) -> Tensor:
+        """Return further images of these items: ``control``, ``mask`` or ``source``, (b, 3, h, w) in [-1, 1].
+
+        A mask has one channel, above 0 where something is to be filled in.  Raises ``DataError`` where there is none.
+        """
+        raise DataError(
+            f"The data {self.name!r} have no {name!r} images, which this pipeline is told besides the prompt. Give a "
+            f'folder with a metadata.jsonl in which each line names one, such as {{"file_name": "0001.png", '
+            f'"text": "a caption", "{name}": "{name}/0001.png"}}; or shapes, which draw their own.'
+        )
+
     def pictures(self, x: Tensor) -> Tensor:
         """Return generated items as what a person is shown: themselves, or what they stand for."""
         return x

@@ -9,8 +9,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-__all__ = ["COLOUR", "GREY", "Picture", "Unusable", "decode", "short_side"]
+__all__ = ["COLOUR", "GREY", "SUFFIXES", "Picture", "Unusable", "decode", "decode_lenient", "short_side"]
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no others: some of them start programs
 GREY_MODES = ("1", "L", "LA", "La")
 GREY = "is grey, but colour was asked for (channels=3)"
@@ -46,6 +47,16 @@ def decode(path: Path, size: int, channels: int) -> Picture:
     side = min(image.size)
     values = np.array(_square(image, size)).reshape(size, size, channels)
     return Picture(torch.from_numpy(values).permute(2, 0, 1).contiguous(), side, transparent)
+
+
+def decode_lenient(path: Path, size: int, channels: int) -> UInt8[Tensor, "channels size size"]:
+    """Decode an image that comes beside another one, where grey and colour mean the same: masks, edges, depth.
+
+    Raises ``Unusable`` with the reason.
+    """
+    image, _ = _opaque(_eight_bits(_read(path)))
+    values = np.array(_square(image.convert("RGB" if channels == 3 else "L"), size)).reshape(size, size, channels)
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
 def short_side(path: Path) -> int:

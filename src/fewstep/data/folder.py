@@ -1,7 +1,7 @@
 """A folder of images, with class sub-folders, with metadata.jsonl, or flat."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
@@ -13,6 +13,8 @@ from fewstep.batch import Batch
 from fewstep.data.base import Data, digest
 from fewstep.data.conditions import Conditions, conditions_of
 from fewstep.data.decode import COLOUR, GREY, Unusable, decode
+from fewstep.data.further import Further
+from fewstep.data.metadata import FURTHER
 from fewstep.data.scan import Listing, scan
 from fewstep.data.survey import Progress, Survey, common_side, crew, survey
 from fewstep.errors import DataError, RecipeError
@@ -26,7 +28,8 @@ __all__ = ["ImageFolder"]
 class ImageFolder(Data):
     """Square images of one size from a folder; made by ``ImageFolder.open``.
 
-    ``captions`` one per item, or empty; ``skipped`` what could not be used, each as "name: reason".
+    ``captions`` one per item, or empty; ``skipped`` what could not be used, each as "name: reason"; ``further`` the
+    images that belong to items, by their columns.
     """
 
     name: str
@@ -39,6 +42,7 @@ class ImageFolder(Data):
     pixels: UInt8[Tensor, "items channels size size"] | None
     notes: dict[str, str]
     content: str
+    further: Mapping[str, Further] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -94,6 +98,11 @@ class ImageFolder(Data):
 
     def captions_of(self, indices: Sequence[int]) -> list[str]:
         return [self.captions[i] for i in indices] if self.captions else super().captions_of(indices)
+
+    def images_of(self, name: str, indices: Sequence[int]) -> Tensor:
+        if name not in self.further:
+            return super().images_of(name, indices)
+        return self.further[name].read(name, indices, self.shape[-1])
 
     def _decoded(self, indices: Sequence[int]) -> Tensor:
         """Read pixels from the files again."""
@@ -153,6 +162,8 @@ def _assemble(listing: Listing, found: Survey, shape: tuple[int, int, int]) -> I
     labels = [given.labels[number] for number in good] if given.classes else []
     captions = tuple(given.captions[number] for number in good) if given.captions else ()
     digests = [found.facts[number].digest for number in good]
+    further = _further(listing, good)
+    digests += [each.digest() for each in further.values()]
     return ImageFolder(
         name=listing.root.resolve().name,
         shape=shape,
@@ -164,7 +175,15 @@ def _assemble(listing: Listing, found: Survey, shape: tuple[int, int, int]) -> I
         pixels=found.pixels,
         notes=_notes(listing, found, given, shape[-1], shape[0]),
         content=digest([repr((shape, given.classes, labels, captions)).encode(), *digests]),
+        further=further,
     )
+
+
+def _further(listing: Listing, good: Sequence[int]) -> dict[str, Further]:
+    """Return the further images of items, by the columns that there are."""
+    entries = [listing.entries[number] for number in good]
+    columns = [column for column in FURTHER if any(column in entry.further for entry in entries)]
+    return {each: Further.of(listing.root, [entry.further.get(each) for entry in entries]) for each in columns}
 
 
 def _notes(listing: Listing, found: Survey, given: Conditions, size: int, channels: int) -> dict[str, str]:
@@ -179,6 +198,7 @@ def _notes(listing: Listing, found: Survey, given: Conditions, size: int, channe
         "data": f"image folder {listing.root}",
         "items": f"{len(facts):,} {'grey' if channels == 1 else 'colour'} images of {size}x{size}, {where}",
         "condition": given.why,
+        "further": ", ".join(_further(listing, found.good)),
         "resize": f"centre square of short sides {min(sides)} to {max(sides)}, Lanczos to shrink, bicubic to enlarge",
         "enlarged": f"{len(small)} images more than 2x, the smallest from {min(small)} pixels" if small else "",
         "transparent": f"{transparent} images laid on white" if transparent else "",

@@ -1,30 +1,38 @@
 """``metadata.jsonl`` of a folder of images, as Hugging Face ``imagefolder`` defines it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from fewstep.data.decode import SUFFIXES
 from fewstep.errors import DataError
 
-__all__ = ["Entry", "read_metadata"]
+__all__ = ["FURTHER", "Entry", "read_metadata"]
 
+FURTHER = ("control", "mask", "source")  # columns (ours) of further images, for pipelines that are told one
 EXAMPLE = '{"file_name": "0001.png", "text": "a caption"}'
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One image: its path relative to the folder, the name of its class and its caption, where known."""
+    """One image: its path relative to the folder, the name of its class and its caption, where known.
+
+    ``further`` are the paths of images that belong to it, by their columns.
+    """
 
     name: str
     label: str | None = None
     caption: str | None = None
+    further: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_metadata(file: Path) -> tuple[tuple[int, Entry], ...]:
     """Return the entries of a metadata.jsonl with their line numbers, in the order of the file.
 
     ``file_name`` is required: relative, without ``..``, no URL. ``text`` is the caption, ``label`` a class name or a
-    number from 0; each is given on all lines or on none. Other keys are passed over, and so are empty lines.
+    number from 0; each is given on all lines or on none. ``control``, ``mask`` and ``source``, or ``control_file_name``
+    and so on, are further images if they end as one does. Other keys are passed over, and so are empty lines.
     Raises ``DataError`` with the number of the line that breaks this.
     """
     try:
@@ -61,16 +69,27 @@ def _entry(line: str, where: str) -> Entry:
         ) from error
     if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
         raise DataError(f"{where} has no 'file_name': {line[:80]!r}. Each line needs one, such as {EXAMPLE}.")
-    name = _relative(record["file_name"], where)
-    return Entry(name, _label(record.get("label"), where), _caption(record.get("text"), where))
+    name, further = _relative(record["file_name"], where), _further(record, where)
+    return Entry(name, _label(record.get("label"), where), _caption(record.get("text"), where), further)
 
 
-def _relative(name: str, where: str) -> str:
+def _further(record: Mapping[str, object], where: str) -> dict[str, str]:
+    """Return the paths of further images, by their columns; a ``source`` may well be something else, a name, say."""
+    found = {}
+    for column in FURTHER:
+        for key in (column, f"{column}_file_name"):
+            value = record.get(key)
+            if isinstance(value, str) and "://" not in value and PurePosixPath(value).suffix.lower() in SUFFIXES:
+                found[column] = _relative(value, where, key)
+    return found
+
+
+def _relative(name: str, where: str, key: str = "file_name") -> str:
     """Return the file name as a plain relative path; anything that leaves the folder is refused."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "://" in name or "\\" in name or not path.parts:
         raise DataError(
-            f"{where} gives file_name {name!r}. Accepted is a path relative to the folder of metadata.jsonl, "
+            f"{where} gives {key} {name!r}. Accepted is a path relative to the folder of metadata.jsonl, "
             "with forward slashes, without '..', and no URL."
         )
     return path.as_posix()

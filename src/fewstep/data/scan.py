@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fewstep.data.decode import SUFFIXES
 from fewstep.data.metadata import Entry, read_metadata
 from fewstep.errors import DataError
 
 __all__ = ["SUFFIXES", "Listing", "scan"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 ACCEPTED = "png, jpg, jpeg, webp, bmp, gif (first frame), tif and tiff"
 LAYOUTS = (
     "Accepted: images directly in the folder, images in one sub-folder per class, images each with a .txt of the same "
@@ -100,7 +100,7 @@ def _with_metadata(root: Path, images: tuple[str, ...], others: tuple[str, ...])
             f"of metadata.jsonl ({ACCEPTED}). Correct or remove these lines, or put the files there."
         )
     entries = tuple(sorted((entry for _, entry in lines), key=lambda entry: entry.name))
-    listed = {entry.name for entry in entries}
+    listed = {name for entry in entries for name in (entry.name, *entry.further.values())}
     unlisted = tuple(name for name in images if name not in listed)
     return Listing(root, entries, "metadata.jsonl", unlisted, _kinds(others))
 

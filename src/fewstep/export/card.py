@@ -61,6 +61,7 @@ class Card:
             "name": self.name,
             "few": few,
             "front": self.front(pictures),
+            "extra": list(self._extra),
             "family": TITLES[few["family"]],
             "counts": _steps(few["num_steps"]),
             "default": _steps([first]),
@@ -84,6 +85,7 @@ class Card:
         few, theirs = self.few, front_matter_of(self.few["base_model"])
         base, adapter = base_of(str(few["base_model"])), few["form"] != "folder"
         task = "text-to-image" if "prompt" in self.proof.asked["inputs"] else "unconditional-image-generation"
+        task = "image-to-image" if few["extra_inputs"] else task
         tags = [task, "diffusers", "distillation", "few-step", *(["lora", "template:sd-lora"] if adapter else [])]
         if few["family"] in TAGS:
             tags += [TAGS[few["family"]], f"{TAGS[few['family']]}-diffusers"]
@@ -107,6 +109,8 @@ class Card:
             (folder / url).parent.mkdir(exist_ok=True)
             grid(image[None], folder / url, 1, 1)
             found.append({"text": str(texts[i]) if texts else "an image", "url": url})
+        for name, given in self.proof.given.items():
+            grid((given[:1].float() / 127.5 - 1).expand(-1, 3, -1, -1), folder / f"images/{name}.png", 1, 1)
         return found
 
     def _drawn(self) -> dict[str, Any]:
@@ -114,12 +118,19 @@ class Card:
         inputs = self.proof.asked["inputs"]
         one = {"prompt": lambda v: v[0], "class_labels": lambda v: v[:1]}
         told = {key: one.get(key, lambda v: v)(value) for key, value in inputs.items() if key != "batch_size"}
-        return told | {"generator": Code("torch.manual_seed(0)")}
+        shown = {word: Code(f"load_image({f'{self.name}/images/{name}.png'!r})") for name, word in self._extra.items()}
+        return told | shown | {"generator": Code("torch.manual_seed(0)")}
+
+    @property
+    def _extra(self) -> Mapping[str, str]:
+        """The images that the pipeline is told besides the prompt, and what the stock call names them."""
+        extra: Mapping[str, str] = self.few["extra_inputs"]
+        return extra
 
     def _request(self, call: Mapping[str, Any]) -> str:
         """Return the JSON that a server is sent, empty where there is no prompt."""
         inputs, (width, height) = self.proof.asked["inputs"], self.few["resolutions"][0]
-        if "prompt" not in inputs:
+        if "prompt" not in inputs or self._extra:
             return ""
         words = {"model": self.name, "prompt": inputs["prompt"][0], "size": f"{width}x{height}", "seed": 0, **call}
         return json.dumps(words).replace("'", "\\u0027")  # it stands between single quotes

@@ -21,7 +21,8 @@ def contract(student: Student, table: Timetable, form: str, rows: Sequence[Row])
 
     ``timesteps`` are those at which the network is asked, from 0 to 1000, ``sigmas`` their shares of noise;
     ``call`` is what the stock pipeline is told besides what to draw, by the number of steps.  ``trained_range`` are the
-    guidance scales that the student learned under, ``metrics`` the measured ``rows``.
+    guidance scales that the student learned under, ``metrics`` the measured ``rows``.  ``extra_inputs`` are the images
+    that the pipeline is told besides the prompt, and what the stock call names them.
     """
     facts, adapter = student.model.facts, student.adapter if form != "folder" else None
     return {
@@ -48,6 +49,7 @@ def contract(student: Student, table: Timetable, form: str, rows: Sequence[Row])
             "trained_range": list(facts.get("guidance range") or [student.scale or 1.0] * 2),
             "negative_prompt": student.mode == "cfg",
         },
+        "extra_inputs": dict(student.pipe.extra.IMAGES) if student.pipe.extra else {},
         "resolutions": [list(reversed(student.pipe.size))],
         "lora": None if adapter is None else _lora(adapter.rank, len(adapter.layers)),
         "checks": {},
@@ -63,7 +65,7 @@ def _lora(rank: int, modules: int) -> dict[str, int]:
 def _call(student: Student, table: Timetable, count: int) -> dict[str, Any]:
     """Return what the stock call is told for so many steps."""
     pipeline = student.pipe.pipeline
-    told = {"num_inference_steps": count, **student.pipe.family.call(pipeline), **table.told[count]}
+    told = {"num_inference_steps": count, **student.pipe.call, **table.told[count]}
     if "guidance_scale" in signature(type(pipeline).__call__).parameters:
         told["guidance_scale"] = 1.0 if student.scale is None else student.scale
     return told

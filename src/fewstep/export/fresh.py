@@ -20,9 +20,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-__all__ = ["PROOF", "digest", "reproduce"]
+__all__ = ["GIVEN", "PROOF", "digest", "reproduce"]
 
 PROOF = "proof/proof.safetensors"
+GIVEN = "given."  # what names of images begin with that the pipeline is shown
 LORA = "pytorch_lora_weights.safetensors"
 KEYED = ("key", "unexpected", "missing", "not used", "newly initialized", "ignored")  # of messages on lost weights
 
@@ -36,11 +37,14 @@ def digest(net: torch.nn.Module) -> str:
     return whole.hexdigest()[:16]
 
 
+@torch.no_grad()
 def reproduce(folder: Path, base: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return the images (n, h, w, 3) in [0, 1] per number of steps, and a report of what was loaded and walked."""
     few = json.loads((folder / "few_step.json").read_text(encoding="utf-8"))
     with safe_open(folder / PROOF, "pt") as opened:
         asked = json.loads(opened.metadata()["proof"])
+        images = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(GIVEN)}  # noqa: SIM118
+    given = {name.removeprefix(GIVEN): image.float() / 255 for name, image in images.items()}
     report: dict[str, Any] = {"said": [], "layers": [], "timesteps": {}, "scheduler": "", "base": ""}
     pipe = _folder(folder, report) if few["form"] == "folder" else _adapted(folder, asked, few, base, report)
     names = [name for name, _ in pipe.components[few["component"]].named_parameters()]
@@ -60,14 +64,28 @@ def reproduce(folder: Path, base: str | None = None) -> tuple[dict[str, torch.Te
         {name.split(".lora_A.")[0] for name, _ in backbone.named_parameters() if "lora_A" in name}
     )
     report["scheduler"] = type(pipe.scheduler).__name__
-    images = {}
+    shown, images = _shown(pipe, few, given), {}
     for count, call in few["call"].items():
         torch.manual_seed(asked["seed"])
         generators = [torch.Generator().manual_seed(seed) for seed in asked["seeds"]]
-        made = pipe(**asked["inputs"], **call, generator=generators, output_type="np").images
+        made = pipe(**asked["inputs"], **shown, **call, generator=generators, output_type="np").images
         images[count] = torch.from_numpy(made).float().contiguous()
         report["timesteps"][count] = [float(step) for step in pipe.scheduler.timesteps]
     return images, report
+
+
+def _shown(pipe: Any, few: dict[str, Any], given: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the arguments of the stock call for images (n, c, h, w) in [0, 1], by the names that the student has.
+
+    Where the stock pipeline draws the latents of what a mask leaves from the encoder's law, it is told the law's mode.
+    """
+    told: dict[str, Any] = {word: given[name] for name, word in few.get("extra_inputs", {}).items()}
+    if "mask" in given:
+        hidden = pipe.mask_processor.preprocess(given["mask"]) >= 0.5
+        seen = pipe.image_processor.preprocess(given["source"]).masked_fill(hidden, 0)
+        law = pipe.vae.encode(seen.to(pipe.vae.device, pipe.vae.dtype)).latent_dist
+        told["masked_image_latents"] = law.mode() * pipe.vae.config.scaling_factor
+    return told
 
 
 def _folder(folder: Path, report: dict[str, Any]) -> Any:

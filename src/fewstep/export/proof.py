@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle
+from torch.nn.functional import interpolate, pixel_shuffle
 
+from fewstep.data import Shapes
 from fewstep.draws import item_noise
 from fewstep.errors import DataError
+from fewstep.export.fresh import GIVEN
 from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable
 from fewstep.types import X
@@ -19,6 +22,7 @@ from fewstep.types import X
 __all__ = ["Proof", "Request", "prove"]
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.02}  # of grey levels from 0 to 1; the first is a quarter
+DRAWN = 64  # pixels a side of the shapes that are shown to pipelines that are told an image; then enlarged
 GLOBAL = ("sd3", "flux", "dit")  # families whose stock pipelines hand no generator to the scheduler
 
 
@@ -33,11 +37,25 @@ class Request:
     labels: tuple[int, ...] = (0, 1)
     seed: int = 0
 
+    def images(self, student: Student) -> dict[str, Tensor]:
+        """Return the images that a pipeline is told besides prompts, one for each, by name: of drawn shapes."""
+        pipe, items = student.pipe, range(len(self.prompts))
+        if pipe.extra is None:
+            return {}
+        shapes = Shapes(DRAWN)
+        drawn = {
+            name: shapes.images_of(name, items) if name in pipe.extra.COLUMNS else shapes.batch(items).x0
+            for name in pipe.extra.IMAGES
+        }
+        return {name: interpolate(image, size=pipe.size) for name, image in drawn.items()}
+
     def inputs(self, student: Student) -> tuple[dict[str, Any], int]:
         """Return what the stock call is given to draw, and how many images that are."""
         height, width = student.pipe.size
         if student.model.condition:
-            return {"prompt": list(self.prompts), "height": height, "width": width}, len(self.prompts)
+            taken = signature(type(student.pipe.pipeline).__call__).parameters
+            sides = {name: side for name, side in (("height", height), ("width", width)) if name in taken}
+            return {"prompt": list(self.prompts), **sides}, len(self.prompts)
         if student.model.classes:
             if max(self.labels) >= len(student.model.classes):
                 raise DataError(f"There is no class {max(self.labels)}; there are {len(student.model.classes)}.")
@@ -47,14 +65,17 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """Images (n, h, w, 3) in [0, 1] per number of steps, and what a stranger needs to make the same ones."""
+    """Images (n, h, w, 3) in [0, 1] per number of steps, and what a stranger needs to make the same ones: words, and
+    images (n, c, h, w) of 8 bits by name."""
 
     images: Mapping[int, Tensor]
     asked: Mapping[str, Any]
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
     def content(self) -> bytes:
         """Return the safetensors file."""
         tensors = {str(count): image.contiguous() for count, image in self.images.items()}
+        tensors |= {f"{GIVEN}{name}": image.contiguous() for name, image in self.given.items()}
         return save(tensors, {"format": "pt", "proof": json.dumps(self.asked)})
 
 
@@ -67,7 +88,8 @@ def prove(student: Student, table: Timetable, request: Request) -> Proof:
     """
     inputs, items = request.inputs(student)
     seeds = [request.seed + i for i in range(items)]
-    c = student.conditions(request.prompts, request.labels, items)
+    told_of = request.images(student)
+    c = student.conditions(request.prompts, request.labels, told_of, items)
     dtype = str(student.pipe.backbone.dtype).removeprefix("torch.")
     images = {}
     for count in table.seen:
@@ -87,7 +109,8 @@ def prove(student: Student, table: Timetable, request: Request) -> Proof:
         "device": student.pipe.backbone.device.type,
         "tolerance": TOLERANCE[dtype],
     }
-    return Proof(images, asked)
+    given = {name: ((image + 1) * 255 / 2).round().to(torch.uint8) for name, image in told_of.items()}
+    return Proof(images, asked, given)
 
 
 def _noise(student: Student, seeds: Sequence[int], seed: int, count: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The one source of every form of an export: a student in memory, and the pipeline that it came from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -84,10 +84,12 @@ class Student:
             return "cfg"
         return "none" if self.scale is None else "embedded"
 
-    def conditions(self, prompts: Sequence[str], labels: Sequence[int], items: int) -> Tensor | None:
-        """Return what the network is told of prompts, or of labels, or of neither."""
+    def conditions(
+        self, prompts: Sequence[str], labels: Sequence[int], images: Mapping[str, Tensor], items: int
+    ) -> Tensor | None:
+        """Return what the network is told of prompts and their images, or of labels, or of nothing."""
         if self.model.condition:
-            return self.model.conditions(self.pipe.prompts(prompts), items)
+            return self.model.conditions(self.pipe.prompts(prompts, images=images), items)
         return self.model.conditions(list(labels) if self.model.classes else None, items)
 
     def guided(self, items: int) -> Denoises:

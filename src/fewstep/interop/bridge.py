@@ -8,11 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from fewstep.condition import keeps
 from fewstep.errors import DataError, RecipeError, nearest
 from fewstep.guidance import Away
 from fewstep.interop.attention import beside, turned_away
+from fewstep.interop.control import Control
 from fewstep.interop.families import FAMILIES, Family
-from fewstep.interop.packing import Packing
+from fewstep.interop.packing import BESIDE, CONTROL, Packing
 from fewstep.interop.pooled import pooled, pools_for
 from fewstep.networks import Perturb
 
@@ -23,9 +25,11 @@ class Bridge(nn.Module):
     """``net(x, label, c, scale=None, away=None)`` around the U-Net or transformer ``backbone`` of a pipeline.
 
     ``family`` and ``config`` (the backbone's own configuration) say what is built, ``parts`` the shapes of what it is
-    told of a prompt.  c is a packed condition (b, width), of which rows of zeros stand for the empty prompt, or a
-    class (b,), -1 for none, or None.  With ``scale`` a guidance scale is a further input of a U-Net, which starts
-    silent; families that are always told one take it anyway.  ``away`` is a rule for the attention to the prompt.
+    told of an item.  c is a packed condition (b, width), in which rows that begin with 0 stand for the empty prompt, or
+    a class (b,), -1 for none, or None.  What a row keeps besides the prompt goes to the backbone as it is: ``beside``
+    as further channels of x, ``control`` to the ControlNet of the pipeline at that place, which is not trained.
+    With ``scale`` a guidance scale is a further input of a U-Net, which starts silent; families that are always told
+    one take it anyway.  ``away`` is a rule for the attention to the prompt.
     ``perturb`` is how far the text states of prompts are perturbed in training, as ``Perturb`` takes it; not those of
     the empty prompt, and not masked padding.
     ``kv_stride``, ``kv_layers`` and ``kv_norm`` pool the keys and values of self-attention, as in our own DiT; the
@@ -44,6 +48,7 @@ class Bridge(nn.Module):
         kv_stride: int = 1,
         kv_layers: Sequence[int] | None = None,
         kv_norm: bool = False,
+        control: str | None = None,
     ) -> None:
         super().__init__()
         self.family = family_named(family)
@@ -58,7 +63,8 @@ class Bridge(nn.Module):
             nn.init.zeros_(self.backbone.get_parameter(self.family.SILENT))
         self.pools = pools_for(self.family, self.backbone.config, kv_stride, kv_layers, kv_norm)
         self.empty: Tensor
-        self.register_buffer("empty", torch.zeros(self.packing.width))
+        self.register_buffer("empty", torch.zeros(self.packing.prompt.width))
+        self.control = None if control is None else Control(control)
 
     def forward(
         self,
@@ -78,13 +84,18 @@ class Bridge(nn.Module):
                 "a guidance scale was given to a backbone that takes none; give the learner 'inputs: [scale]'."
             )
         told, given = self._cast(c, x), None if scale is None else scale.to(x.dtype)
+        net: Any = self.backbone
+        if CONTROL in told:
+            net = cast(Control, self.control).steering(net, self.family, x, label, told)
+        if BESIDE in told:
+            x = torch.cat([x, told[BESIDE]], 1)
         with ExitStack() as inside:
             if self.pools:
                 inside.enter_context(pooled(self.backbone, self.family.KEYS, self.pools, x))
             if away is not None and away.negative is not None:
                 told = beside(told, self._cast(away.negative, x))
                 inside.enter_context(turned_away(self.backbone, away, self.tokens))
-            return self.family.ask(self.backbone, x, label, told, given)
+            return self.family.ask(net, x, label, told, given)
 
     @property
     def tokens(self) -> int:
@@ -106,6 +117,13 @@ class Bridge(nn.Module):
         """Return the text states of packed prompts, (count, tokens, width), of the empty one for None."""
         return self.told(c, count)["states"]
 
+    @property
+    def _kept(self) -> str:
+        """What there is besides a prompt, in words."""
+        return " and ".join(
+            f"{n} {list(self.packing.shapes[n])}" for n in (BESIDE, CONTROL) if n in self.packing.shapes
+        )
+
     def _cast(self, c: Tensor | None, x: Tensor) -> dict[str, Tensor]:
         """Return what the backbone is told in the precision of x; classes stay whole numbers."""
         parts = self.told(c, len(x)).items()
@@ -115,14 +133,20 @@ class Bridge(nn.Module):
         """Return what the backbone is told, one row per item."""
         if not self.packing.shapes:
             return {"label": torch.full((count,), -1, device=self.empty.device) if c is None else c}
-        if c is None:
+        if c is None and not self.packing.keeps:
             return self.packing.unpack(self.empty.expand(count, -1))
+        if c is None or (self.packing.keeps and c.ndim == 2 and not bool(keeps(c).all())):
+            raise DataError(
+                f"A condition came without its images; besides a prompt this backbone is told {self._kept}. Encode "
+                "them with the prompts: pipe.prompts(texts, images={...}), or --control, --mask, --source."
+            )
         if c.ndim != 2 or c.shape[1] != self.packing.width:
             raise DataError(
                 f"The condition has shape {tuple(c.shape)}; this backbone takes packed prompts of shape "
                 f"({count}, {self.packing.width}). Encode prompts with the pipeline that it came from."
             )
-        told = self.packing.unpack(torch.where(c[:, :1] == 0, self.empty.to(c), c))
+        prompt, kept = c.split([len(self.empty), c.shape[1] - len(self.empty)], 1)
+        told = self.packing.unpack(torch.cat([torch.where(c[:, :1] == 0, self.empty.to(c), prompt), kept], 1))
         if "states" not in told:
             return told
         words = told["mask"] > 0 if "mask" in told else told["states"].new_ones(told["states"].shape[:2]) > 0
@@ -137,11 +161,11 @@ def family_named(name: str) -> Family:
     raise RecipeError(f"there is no family of pipelines {name!r}; {nearest(name, (each.name for each in FAMILIES))}")
 
 
-def around(family: Family, backbone: Any, empty: Mapping[str, Tensor]) -> Bridge:
-    """Return a bridge around a backbone that is there already."""
-    packing = Packing.of(empty)
+def around(family: Family, backbone: Any, empty: Mapping[str, Tensor], packing: Packing | None = None) -> Bridge:
+    """Return a bridge around a backbone that is there already; ``packing`` if it is told more than a prompt."""
+    known = packing or Packing.of(empty)
     with torch.device("meta"):
-        bridge = Bridge(family.name, backbone.config, packing.shapes)
+        bridge = Bridge(family.name, backbone.config, known.shapes)
     bridge.backbone = cast(nn.Module, backbone)
-    bridge.empty = packing.pack(empty)[0] if empty else torch.zeros(1)
+    bridge.empty = known.prompt.pack(empty)[0] if empty else torch.zeros(1)
     return bridge

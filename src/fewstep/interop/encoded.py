@@ -51,6 +51,8 @@ class Encoded(Data):
                 f"The pipeline tells {len(pipe.classes)} classes apart, the data {source.name!r} "
                 f"{len(source.classes)}. Give data with the same classes in the same order."
             )
+        if pipe.extra is not None:
+            self._ends(0, min(1, len(source)))  # before anything else, whether there are such images
         self._root = cache / "encoded" / self.fingerprint()[:16]
         self._shards: dict[str, Tensor] = {}
 
@@ -91,11 +93,35 @@ class Encoded(Data):
             return self.source.conditions(indices) if self.classes else None
         texts, of_item = self.prompts
         wanted = [of_item[i] for i in indices]
-        if len(texts) * self.condition[0] * 4 > MOST:
-            rows = self.pipe.prompts([texts[i] for i in wanted])
+        width = self.pipe.packing.prompt.width
+        if len(texts) * width * 4 > MOST:
+            rows = self.pipe.texts([texts[i] for i in wanted])
             rows[:, 0] = torch.tensor(wanted) + 1
+        else:
+            rows = self._rows("prompts", wanted, len(texts), self._packed)
+        return rows if self.pipe.extra is None else torch.cat([rows, self._kept(indices)], 1)
+
+    def completed(self, rows: Tensor) -> Tensor:
+        """Return prompts of one's own with what the first items keep, one after the other."""
+        if self.pipe.extra is None:
             return rows
-        return self._rows("prompts", wanted, len(texts), self._packed)
+        return torch.cat([rows, self._kept([i % len(self) for i in range(len(rows))])], 1)
+
+    def _kept(self, indices: Sequence[int]) -> Tensor:
+        """Return what conditions keep of the items' images, besides prompts."""
+        packing = self.pipe.packing
+        if len(self) * (packing.width - packing.prompt.width) * 4 > MOST:
+            return torch.cat([self._ends(i, i + 1) for i in indices])
+        return self._rows("kept", indices, len(self), self._ends)
+
+    def _ends(self, start: int, stop: int) -> Tensor:
+        extra, items = self.pipe.extra, range(start, stop)
+        images = {
+            name: self.source.images_of(name, items) if name in extra.COLUMNS else self.source.batch(items).x0
+            for name in (extra.IMAGES if extra else ())
+        }
+        ends = self.pipe.kept(images)
+        return torch.empty(0) if ends is None else ends
 
     def pictures(self, x: Tensor) -> Tensor:
         return self.pipe.decode(x)
@@ -116,18 +142,22 @@ class Encoded(Data):
             read = self.pipe.family.text(self.pipe.pipeline)
             longer = f", of which {cut:,} are longer than the {read} tokens that are read" if cut else ""
             known["prompts"] = f"{len(texts):,}{longer}"
+        if self.pipe.extra is not None:
+            known["besides"] = f"{' and '.join(self.pipe.extra.IMAGES)} of each item, for {self.pipe.extra.name}"
         return self.source.describe() | known
 
     def fingerprint(self) -> str:
         networks = [part for part in self.pipe.pipeline.components.values() if isinstance(part, torch.nn.Module)]
         outside = [digest_of(part) for part in networks if part is not self.pipe.backbone]
         about = repr((self.pipe.size, self.pipe.family.name, outside))
+        if self.pipe.extra is not None:
+            about += self.pipe.extra.name
         if self.maker is not None:
             about += repr((fingerprint(self.maker), self.maker.sampler))
         return digest([self.source.fingerprint().encode(), about.encode()])
 
     def _packed(self, start: int, stop: int) -> Tensor:
-        return self.pipe.prompts(self.prompts[0][start:stop], start + 1)
+        return self.pipe.texts(self.prompts[0][start:stop], start + 1)
 
     def _latents(self, start: int, stop: int) -> Tensor:
         if self.maker is not None:
@@ -180,9 +210,9 @@ class PromptChecker(Checker):
         return [texts[int(i) - 1] if i > 0 else ("anything" if i == 0 else "a prompt of yours") for i in c[:, 0]]
 
     def asked(self, words: Sequence[str]) -> Tensor:
-        rows = self.data.pipe.prompts(words)
+        rows = self.data.pipe.texts(words)
         rows[:, 0] = OTHER
-        return rows
+        return self.data.completed(rows)
 
     def _asked_by(self, c: Tensor, ask: Callable[[Checker, Tensor], Tensor], otherwise: Tensor) -> Tensor:
         known = self._known(c)

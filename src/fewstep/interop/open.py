@@ -10,6 +10,7 @@ from torch import nn
 
 from fewstep.errors import DataError, MissingExtra, WeightsError, nearest
 from fewstep.interop.families import FAMILIES, Family
+from fewstep.interop.packing import BESIDE, CONTROL
 from fewstep.interop.pipe import Pipe
 from fewstep.interop.quiet import quiet
 
@@ -48,7 +49,9 @@ def open_pipe(place: str | Path, size: tuple[int, int] | None = None, lora: str 
         _merge(pipeline, family, Path(lora))
     kept = str(Path(place).resolve()) if Path(place).exists() else str(place)
     pipe = Pipe(pipeline, family, kept, size or (0, 0), None if lora is None else str(Path(lora).resolve()))
-    return pipe if size is not None and _fits(pipe) else replace(pipe, size=_own_size(pipe))
+    pipe = pipe if size is not None and _fits(pipe) else replace(pipe, size=_own_size(pipe))
+    _refuse_other_extra(pipe)
+    return pipe
 
 
 def _read(place: str) -> Any:
@@ -115,7 +118,7 @@ def _refuse_unknown(folder: Path) -> None:
 
 
 def _family(name: str, place: str) -> Family:
-    known = {pipeline: family for family in FAMILIES for pipeline in family.PIPELINES}
+    known = {pipeline: family for family in FAMILIES for pipeline in (*family.PIPELINES, *family.EXTRAS)}
     if name not in known:
         raise WeightsError(f"{place} is a {name}, which fewstep does not know; {nearest(name, known)}")
     return known[name]
@@ -134,6 +137,26 @@ def _refuse_longer(pipeline: Any, place: str) -> None:
                 f"learned positions for {most} only. Set model_max_length in {tokenizer}/tokenizer_config.json to "
                 f"{most}; prompts can be longer where T5 reads them, in PixArt, Stable Diffusion 3 and Flux."
             )
+
+
+def _refuse_other_extra(pipe: Pipe) -> None:
+    """Raise for a pipeline that is told more than a prompt, but in another way than those that are known."""
+    if pipe.extra is None:
+        return
+    kind, parts = type(pipe.pipeline).__name__, pipe.extra.shapes(pipe.shape, pipe.size)
+    wanted, found = pipe.shape[0] + parts.get(BESIDE, (0,))[0], pipe.backbone.config.in_channels
+    if wanted != found:
+        raise WeightsError(
+            f"{pipe.place} is a {kind} whose {pipe.family.BACKBONE} takes {found} channels; one that is told of its "
+            f"images takes {wanted}. One of {pipe.shape[0]} channels never sees them: open it as a text-to-image "
+            "pipeline."
+        )
+    several = CONTROL in parts and type(pipe.pipeline.controlnet).__name__ != "ControlNetModel"
+    if several:
+        raise WeightsError(
+            f"{pipe.place} is steered by a {type(pipe.pipeline.controlnet).__name__}; accepted is one ControlNetModel. "
+            "Save the pipeline with one."
+        )
 
 
 def _merge(pipeline: Any, family: Family, path: Path) -> None:

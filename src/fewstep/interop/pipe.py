@@ -1,6 +1,6 @@
 """A diffusers pipeline as a teacher: prompts to conditions, images to latents and back, the backbone to a model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,9 @@ from fewstep.denoiser import Denoiser
 from fewstep.errors import DataError
 from fewstep.guidance import CFG
 from fewstep.interop.bridge import Bridge, around
-from fewstep.interop.families import Family
-from fewstep.interop.packing import Packing
+from fewstep.interop.control import Control
+from fewstep.interop.families import Extra, Family
+from fewstep.interop.packing import CONTROL, Packing, ending
 from fewstep.interop.quiet import quiet
 from fewstep.levels import AtHome, Levels, OffLevels, OnLevels
 from fewstep.model import Model
@@ -78,8 +79,19 @@ class Pipe:
 
     @property
     def packing(self) -> Packing:
-        """How prompts are packed."""
-        return Packing.of(self.nothing())
+        """How prompts are packed, and images with them."""
+        more = {} if self.extra is None else self.extra.shapes(self.shape, self.size)
+        return Packing({**Packing.of(self.nothing()).shapes, **more})
+
+    @property
+    def extra(self) -> Extra | None:
+        """What it is told besides a prompt."""
+        return self.family.EXTRAS.get(type(self.pipeline).__name__)
+
+    @property
+    def call(self) -> dict[str, Any]:
+        """What the stock pipeline has to be told, besides what to draw, steps and guidance, to do as we do."""
+        return self.family.call(self.pipeline) | dict(self.extra.CALL if self.extra else {})
 
     @torch.no_grad()
     def nothing(self) -> dict[str, Tensor]:
@@ -87,14 +99,55 @@ class Pipe:
         return self.family.empty(self.pipeline, self.size)
 
     @torch.no_grad()
-    def prompts(self, texts: Sequence[str], first: int = 1) -> Tensor:
+    def prompts(self, texts: Sequence[str], first: int = 1, images: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the conditions (b, width) of prompts, float32, numbered from ``first``.
 
-        Raises ``DataError`` for pipelines that read no text, and for no prompts.
+        ``images`` are those that the pipeline is told besides, by name, for all prompts (3, h, w) or one for each
+        (b, 3, h, w), in [-1, 1]; of a mask there is one channel, above 0 where there is something to fill in.
+        Raises ``DataError`` for pipelines that read no text, for no prompts, and for images that are missing, not
+        taken, or of another form.
         """
         if not texts:
             raise DataError("No prompts were given; accepted are one or more.")
-        packing, parts = self.packing, []
+        ends = self.kept({name: _for_each(name, image, len(texts)) for name, image in (images or {}).items()})
+        rows = self.texts(texts, first)
+        return rows if ends is None else torch.cat([rows, ends], 1)
+
+    @torch.no_grad()
+    def kept(self, images: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the ends of the conditions (b, ...) of these images; None where there are none and are to be none."""
+        self._refuse_images(images)
+        if self.extra is None:
+            return None
+        count, ends = len(next(iter(images.values()))), []
+        for start in range(0, count, AT_ONCE):
+            some = {name: image[start : start + AT_ONCE] for name, image in images.items()}
+            ends.append(ending(self.extra.parts(self.pipeline, some)).cpu())
+        return torch.cat(ends)
+
+    def _refuse_images(self, images: Mapping[str, Tensor]) -> None:
+        """Raise ``DataError`` for images that are missing, not taken, or of another form."""
+        wanted = {} if self.extra is None else self.extra.IMAGES
+        kind = type(self.pipeline).__name__
+        if missing := sorted(set(wanted) - set(images)):
+            options = " ".join(f"--{name} FILE" for name in wanted)
+            raise DataError(
+                f"A {kind} is told more than a prompt, and was given no {' and no '.join(missing)}. Give images "
+                f"({options}; in Python images={{...}})."
+            )
+        if strange := sorted(set(images) - set(wanted)):
+            takes = f"it takes {', '.join(wanted)}" if wanted else "it is told a prompt alone"
+            raise DataError(f"A {kind} was given the image {strange[0]!r} (--{strange[0]}), but {takes}. Leave it out.")
+        for name, image in images.items():
+            if tuple(image.shape[1:]) != (form := (1 if name == "mask" else 3, *self.size)):
+                raise DataError(
+                    f"The image {name!r} has shape {list(image.shape[1:])}; this pipeline was opened for {list(form)}. "
+                    "Crop and resize it."
+                )
+
+    def texts(self, texts: Sequence[str], first: int = 1) -> Tensor:
+        """Return the rows (b, ...) of prompts alone, to which those of images may be added."""
+        packing, parts = self.packing.prompt, []
         with quiet():
             for start in range(0, len(texts), AT_ONCE):
                 told = self.family.told(self.pipeline, texts[start : start + AT_ONCE], self.size)
@@ -139,15 +192,18 @@ class Pipe:
         has it.
         """
         path, prediction = self.path
-        net: Bridge = around(self.family, self.backbone, self.nothing())
+        net: Bridge = around(self.family, self.backbone, self.nothing(), self.packing)
         net.eval().requires_grad_(False)
+        control = {}
+        if CONTROL in net.packing.shapes:
+            net.control, control = Control(self.place, self.pipeline.controlnet), {"control": self.place}
         scale = self.family.GUIDANCE if guidance is None else guidance
         told = self.family.EMBEDDED
-        rules = () if told or scale == 1 else (CFG(scale),)
+        rules = () if told or scale == 1 else ((self.extra.guided(scale) if self.extra else CFG(scale)),)
         count = self.family.STEPS if steps is None else steps
         sampler = ManyStep(Trailing(path.t_max), DDIM(), count, rules, scale if told else None)
         parts = {name: list(shape) for name, shape in net.packing.shapes.items()}
-        words = {"family": self.family.name, "config": dict(self.backbone.config), "parts": parts}
+        words = {"family": self.family.name, "config": dict(self.backbone.config), "parts": parts, **control}
         condition = (net.packing.width,) if parts else ()
         facts = {"pipeline": self.place, "size": list(self.size)} | ({"style": self.style} if self.style else {})
         network = {"fewstep.interop.Bridge": words}
@@ -159,6 +215,16 @@ class Pipe:
         scheduler = self.pipeline.scheduler
         tokens = self.shape[1] * self.shape[2] // 4  # patches of 2 x 2 latents
         return self.family.path({"_class_name": type(scheduler).__name__, **scheduler.config}, tokens)
+
+
+def _for_each(name: str, image: Tensor, count: int) -> Tensor:
+    """Return an image for each of so many prompts; raise ``DataError`` for another number."""
+    if image.ndim not in (3, 4) or (image.ndim == 4 and len(image) not in (1, count)):
+        raise DataError(
+            f"{count} prompts came with images {name!r} of shape {list(image.shape)}; accepted is one for all, "
+            "(channels, height, width), or one for each."
+        )
+    return image.expand(count, *image.shape[-3:])
 
 
 def shift(coder: Any) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from fewstep.guidance import CFG
+from fewstep.guidance import CFG, EditCFG
 from fewstep.interop import Bridge, on_levels
 from fewstep.jobs.fit import BEGINS, stage_settings
 from fewstep.levels import Levels
@@ -57,10 +57,11 @@ def _counts_levels(sampler: Sampler, path: Process) -> bool:
 
 def _guided(values: Mapping[str, Any], model: Model) -> list[str]:
     """Return settings that guide by a pipeline's scale the stored pairs, and the frozen teacher or what terms draw."""
-    scale = next((float(rule.scale) for rule in model.sampler.guidance if isinstance(rule, CFG)), None)
-    if scale is None:
+    rule = next((rule for rule in model.sampler.guidance if isinstance(rule, CFG | EditCFG)), None)
+    if rule is None:
         return []
-    plain, drawn = f"guidance=[{{cfg: {scale}}}]", list(_drawn(values, scale, ""))
+    scale = float(rule.scale)
+    plain, drawn = f"guidance=[{_spelled(rule)}]", list(_drawn(values, scale, ""))
     found = [f"pairs.{plain}"] if "pairs" in values and not values["pairs"].get("guidance") else []
     if drawn:
         told = (values.get("sampler") or {}).get("few_step") or {}
@@ -68,6 +69,13 @@ def _guided(values: Mapping[str, Any], model: Model) -> list[str]:
     frozen = values.get("frozen") or {}
     silent = "teacher" in frozen and not (frozen["teacher"] or {}).get("guidance")
     return [*found, f"frozen.teacher.{plain}"] if silent else found
+
+
+def _spelled(rule: CFG | EditCFG) -> str:
+    """Return a pipeline's guidance as a recipe has it."""
+    if isinstance(rule, EditCFG):
+        return f"{{edit_cfg: {{scale: {rule.scale}, image: {rule.image}}}}}"
+    return f"{{cfg: {rule.scale}}}"
 
 
 def _around(values: Mapping[str, Any], model: Model) -> list[str]:

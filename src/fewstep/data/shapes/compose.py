@@ -11,7 +11,7 @@ from fewstep.data.shapes.arrange import arrange, between
 from fewstep.data.shapes.meaning import ACROSS, Meaning, Thing, meaning_of
 from fewstep.data.shapes.vocabulary import HELD_OUT, SIZES, TEXTURES, TONES, Difficulty
 
-__all__ = ["Backdrop", "Placed", "Scene", "compose", "pick"]
+__all__ = ["Backdrop", "Placed", "Scene", "compose", "pick", "recoloured"]
 
 A = TypeVar("A")
 
@@ -66,6 +66,16 @@ def compose(random: Random, difficulty: Difficulty, size: int, held_out: bool = 
     tone = pick(random, TONES) if random.random() < SAID["tone"] else ""
     objects = _placed(random, things, (relation, side), difficulty, size)
     return Scene(objects, _backdrop(random, difficulty, tone), _said(random, things, (relation, side, tone)))
+
+
+def recoloured(scene: Scene, random: Random, difficulty: Difficulty) -> Scene:
+    """Return a scene with one object of another colour, in a combination that is not held out."""
+    place = int(random.random() * len(scene.objects))
+    one = scene.objects[place]
+    seen = [pair for pair in difficulty.combinations if pair not in HELD_OUT and pair[1] == one.thing.shape]
+    colour, _ = pick(random, [pair for pair in seen if pair[0] != one.thing.colour])
+    other = replace(one, thing=replace(one.thing, colour=colour))
+    return replace(scene, objects=(*scene.objects[:place], other, *scene.objects[place + 1 :]))
 
 
 def pick(random: Random, options: Sequence[A]) -> A:

@@ -10,7 +10,8 @@ from torch import Tensor
 from fewstep.batch import Batch
 from fewstep.data.base import Data, digest
 from fewstep.data.checker import Checker
-from fewstep.data.shapes.compose import Scene, compose
+from fewstep.data.further import edges, rectangle
+from fewstep.data.shapes.compose import Scene, compose, recoloured
 from fewstep.data.shapes.look import Seen, look
 from fewstep.data.shapes.meaning import FEATURES, Meaning, Thing, condition, read_condition
 from fewstep.data.shapes.parse import parse
@@ -81,6 +82,19 @@ class Shapes(Data):
 
     def captions_of(self, indices: Sequence[int]) -> list[str]:
         return [say(said, self._random("say", i)) for i, said in zip(indices, self.meanings(indices), strict=True)]
+
+    def images_of(self, name: str, indices: Sequence[int]) -> Tensor:
+        """Return edges (``control``), rectangles (``mask``), or the images with an object of another colour
+        (``source``)."""
+        side, scenes = self.shape[-1], self._scenes(indices)
+        if name == "mask":
+            return torch.stack([rectangle(self._random("mask", i), side) for i in indices])
+        if name == "control":
+            return edges(render(scenes, side))
+        if name == "source":
+            pairs = zip(indices, scenes, strict=True)
+            return render([recoloured(scene, self._random("source", i), self.difficulty) for i, scene in pairs], side)
+        return super().images_of(name, indices)
 
     def describe(self) -> dict[str, str]:
         kind, side = self.difficulty, self.shape[-1]

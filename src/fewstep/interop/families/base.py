@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fewstep.errors import RecipeError
+from fewstep.interop.families.extra import Extra
 from fewstep.interop.paths import flow_path, is_flow, vp_path
 from fewstep.predict import Prediction
 from fewstep.process import Process
@@ -19,6 +20,7 @@ class Family(ABC):
     """How one kind of pipeline is asked.
 
     ``PIPELINES``  the classes of its folders, as ``model_index.json`` names them.
+    ``EXTRAS``     those that are told more than a prompt, and what.
     ``BACKBONE``   the component that denoises, ``MODEL`` its class in diffusers.
     ``STEPS``, ``GUIDANCE``  what its pipeline does when nobody says anything.
     ``EMBEDDED``   whether the guidance scale is an input, so that one call is guided.
@@ -28,6 +30,7 @@ class Family(ABC):
     """
 
     PIPELINES: ClassVar[tuple[str, ...]]
+    EXTRAS: ClassVar[Mapping[str, Extra]] = {}
     BACKBONE: ClassVar[str] = "transformer"
     MODEL: ClassVar[str]
     STEPS: ClassVar[int] = 50
@@ -56,6 +59,13 @@ class Family(ABC):
 
         ``scale`` (b,) is an embedded guidance scale, None where there is none.
         """
+
+    def read(self, told: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the arguments by which a backbone, and a ControlNet of its family, reads a prompt.
+
+        Raises ``RecipeError`` for a family that has no ControlNets here.
+        """
+        raise RecipeError(f"pipelines of the family {self.name} are not steered by a ControlNet; accepted: sd, sdxl.")
 
     def path(self, scheduler: Mapping[str, Any], tokens: int) -> tuple[Process, Prediction]:
         """Return process and prediction, from a scheduler's configuration and the number of tokens of an image."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fewstep.interop.families.base import Family
+from fewstep.interop.families.extra import Control, Edit, Extra, Inpaint
 
 __all__ = ["SD", "scale_features"]
 
@@ -17,20 +18,31 @@ class SD(Family):
     """Stable Diffusion 1.x and 2.x, with noise or v prediction.  Source: arXiv 2112.10752."""
 
     PIPELINES: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline", "LatentConsistencyModelPipeline")
+    EXTRAS: ClassVar[Mapping[str, Extra]] = {
+        "StableDiffusionControlNetPipeline": Control(),
+        "StableDiffusionInpaintPipeline": Inpaint(),
+        "StableDiffusionInstructPix2PixPipeline": Edit(),
+    }
     BACKBONE = "unet"
     MODEL = "UNet2DConditionModel"
     SILENT = "time_embedding.cond_proj.weight"
 
     def told(self, pipe: Any, prompts: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:
-        """Return the text encoder's states."""
-        states, _ = pipe.encode_prompt(list(prompts), pipe.device, 1, False)
+        """Return the text encoder's states, as every pipeline of the family does, even if under another name."""
+        from diffusers import StableDiffusionPipeline
+
+        states, _ = StableDiffusionPipeline.encode_prompt(pipe, list(prompts), pipe.device, 1, False)
         return {"states": states}
 
     def ask(self, net: Any, x: Tensor, time: Tensor, told: Mapping[str, Tensor], scale: Tensor | None) -> Tensor:
         """Ask the U-Net."""
         spread = None if scale is None else scale_features(scale).to(x)
-        output: Tensor = net(x, time, told["states"], timestep_cond=spread, return_dict=False)[0]
+        output: Tensor = net(x, time, timestep_cond=spread, return_dict=False, **self.read(told))[0]
         return output
+
+    def read(self, told: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the states."""
+        return {"encoder_hidden_states": told["states"]}
 
     def settings(self, config: Mapping[str, Any], scale: bool) -> dict[str, Any]:
         """Return the configuration, with a projection of the guidance scale if wanted.

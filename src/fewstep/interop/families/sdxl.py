@@ -1,13 +1,14 @@
 """Stable Diffusion XL: two text encoders, their pooled state, and the size of the image."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from fewstep.interop.families.base import rows
-from fewstep.interop.families.sd import SD, scale_features
+from fewstep.interop.families.extra import Control, Edit, Extra, Inpaint
+from fewstep.interop.families.sd import SD
 
 __all__ = ["SDXL"]
 
@@ -19,6 +20,11 @@ class SDXL(SD):
     """
 
     PIPELINES = ("StableDiffusionXLPipeline",)
+    EXTRAS: ClassVar[Mapping[str, Extra]] = {
+        "StableDiffusionXLControlNetPipeline": Control(),
+        "StableDiffusionXLInpaintPipeline": Inpaint(),
+        "StableDiffusionXLInstructPix2PixPipeline": Edit(),
+    }
     GUIDANCE = 5.0
 
     def told(self, pipe: Any, prompts: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:
@@ -34,11 +40,7 @@ class SDXL(SD):
             return told
         return told | {name: torch.zeros_like(told[name]) for name in ("states", "pooled")}
 
-    def ask(self, net: Any, x: Tensor, time: Tensor, told: Mapping[str, Tensor], scale: Tensor | None) -> Tensor:
-        """Ask the U-Net."""
+    def read(self, told: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the states, and with them the pooled state and the sizes."""
         more = {"text_embeds": told["pooled"], "time_ids": told["sizes"]}
-        spread = None if scale is None else scale_features(scale).to(x)
-        output: Tensor = net(x, time, told["states"], timestep_cond=spread, added_cond_kwargs=more, return_dict=False)[
-            0
-        ]
-        return output
+        return {"encoder_hidden_states": told["states"], "added_cond_kwargs": more}

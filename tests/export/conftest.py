@@ -10,7 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "interop"))  # tiny.py
 
 from students import NOT_UPSAMPLERS, adapted, changed, few_step, wanted
-from tiny import built
+from tiny import TOLD, built
 
 from fewstep.export import Student, export
 from fewstep.interop import Pipe
@@ -18,6 +18,7 @@ from fewstep.interop.bridge import family_named
 from fewstep.networks import Lora
 
 FAMILY = {"sd-v": "sd", "schnell": "flux"}
+FAMILY |= dict.fromkeys(TOLD, "sd") | {f"{kind}-xl": "sdxl" for kind in TOLD}
 SIDE = {"dit": 16, "unconditional": 16}
 
 

@@ -62,7 +62,9 @@ def test_base_is_named_by_its_id_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize(("name", "form"), [("sana", "lora"), ("sdxl", "kohya"), ("pixart", "folder")])
+@pytest.mark.parametrize(
+    ("name", "form"), [("sana", "lora"), ("sdxl", "kohya"), ("pixart", "folder"), ("control", "lora")]
+)
 def test_snippet_draws_the_picture(exported: Exported, monkeypatch: pytest.MonkeyPatch, name: str, form: str) -> None:
     folder = exported(name, form, 1.0 if name == "pixart" else 0.0)
     snippet = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)

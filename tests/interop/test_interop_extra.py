@@ -1,4 +1,4 @@
-"""Pipelines that are told images besides a prompt: passed on untouched, guided as the stock pipeline does, distilled."""
+"""Pipelines that are told images too: these are passed on untouched, guided as in the stock pipeline, distilled."""
 
 import copy
 from collections.abc import Callable

@@ -183,7 +183,7 @@ def _further(listing: Listing, good: Sequence[int]) -> dict[str, Further]:
     """Return the further images of items, by the columns that there are."""
     entries = [listing.entries[number] for number in good]
     columns = [column for column in FURTHER if any(column in entry.further for entry in entries)]
-    return {each: Further.of(listing.root, [entry.further.get(each) for entry in entries]) for each in columns}
+    return {each: Further.of(listing.root, each, entries) for each in columns}
 
 
 def _notes(listing: Listing, found: Survey, given: Conditions, size: int, channels: int) -> dict[str, str]:

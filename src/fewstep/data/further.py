@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fewstep.data.decode import Unusable, decode_lenient
+from fewstep.data.metadata import Entry
 from fewstep.data.survey import crew
 from fewstep.errors import DataError
 
@@ -32,15 +33,21 @@ def read_further(path: Path, name: str, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Further:
-    """The images of one column, one per item; None where an item has none, or where its file is not there."""
+    """The images of one column, one per item; None where an item has none, or where its file is not there.
 
+    ``items`` are the names of the items.
+    """
+
+    items: tuple[str, ...]
     files: tuple[Path | None, ...]
 
     @classmethod
-    def of(cls, root: Path, names: Sequence[str | None]) -> "Further":
-        """Look for the files of these names in a folder."""
+    def of(cls, root: Path, column: str, entries: Sequence[Entry]) -> "Further":
+        """Look for the files of a column in a folder."""
+        names = [entry.further.get(column) for entry in entries]
         files = (None if name is None else root / name for name in names)
-        return cls(tuple(file if file is not None and file.is_file() else None for file in files))
+        found = tuple(file if file is not None and file.is_file() else None for file in files)
+        return cls(tuple(entry.name for entry in entries), found)
 
     def digest(self) -> bytes:
         """Return the SHA-256 of what all the files hold."""
@@ -54,12 +61,11 @@ class Further:
 
         Raises ``DataError`` if any item has none, or one that cannot be read.
         """
-        if missing := [str(number) for number, file in enumerate(self.files) if file is None]:
+        if missing := [item for item, file in zip(self.items, self.files, strict=True) if file is None]:
             raise DataError(
                 f"The column {column!r} of metadata.jsonl names no image that is there for {len(missing)} of "
-                f"{len(self.files)} items, counted from 0 in the order of file_name: {', '.join(missing[:5])}. Each "
-                "must be the path of an image, relative to the folder of metadata.jsonl. Correct these lines, or put "
-                "the files there."
+                f"{len(self.files)} items: {', '.join(missing[:5])}. Each must be the path of an image, relative to "
+                "the folder of metadata.jsonl. Correct these lines, or put the files there."
             )
         with crew() as pool:
             return torch.stack(list(pool.map(lambda i: read_further(self.files[i] or Path(), column, size), indices)))

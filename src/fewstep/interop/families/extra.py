@@ -117,8 +117,11 @@ class Inpaint(Extra):
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Return images in [-1, 1] as the stock processors read them from a file of 8 bits, in [0, 1]."""
-    return ((images + 1) * BYTE / 2).round() / BYTE
+    """Return images in [-1, 1] as the stock processors read them from a file of 8 bits, in [0, 1].
+
+    Their layout in memory is that of files too, on which the last bits of a convolution depend.
+    """
+    return (((images + 1) * BYTE / 2).round() / BYTE).contiguous(memory_format=torch.channels_last)
 
 
 def mode(pipe: Any, images: Tensor) -> Tensor:

@@ -145,7 +145,7 @@ class Bridge(nn.Module):
                 f"The condition has shape {tuple(c.shape)}; this backbone takes packed prompts of shape "
                 f"({count}, {self.packing.width}). Encode prompts with the pipeline that it came from."
             )
-        prompt, kept = c.split([len(self.empty), c.shape[1] - len(self.empty)], 1)
+        prompt, kept = torch.split(c, [len(self.empty), c.shape[1] - len(self.empty)], 1)
         told = self.packing.unpack(torch.cat([torch.where(c[:, :1] == 0, self.empty.to(c), prompt), kept], 1))
         if "states" not in told:
             return told

@@ -115,13 +115,15 @@ class Encoded(Data):
         return self._rows("kept", indices, len(self), self._ends)
 
     def _ends(self, start: int, stop: int) -> Tensor:
-        extra, items = self.pipe.extra, range(start, stop)
+        """Return the ends of conditions that are made of the items' images."""
+        items, extra = range(start, stop), self.pipe.extra
+        further = () if extra is None else extra.COLUMNS
         images = {
-            name: self.source.images_of(name, items) if name in extra.COLUMNS else self.source.batch(items).x0
-            for name in (extra.IMAGES if extra else ())
+            name: self.source.images_of(name, items) if name in further else self.source.batch(items).x0
+            for name in (() if extra is None else extra.IMAGES)
         }
         ends = self.pipe.kept(images)
-        return torch.empty(0) if ends is None else ends
+        return torch.empty(stop - start, 0) if ends is None else ends
 
     def pictures(self, x: Tensor) -> Tensor:
         return self.pipe.decode(x)

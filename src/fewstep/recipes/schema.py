@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 from fewstep.errors import RecipeError
-from fewstep.guidance import CFG, Guidance
+from fewstep.guidance import CFG, EditCFG, Guidance
 from fewstep.networks import Bits, Heads, Lora
 from fewstep.predict import Prediction
 from fewstep.process import Process
@@ -163,7 +163,11 @@ class Recipe:
         drawn = [(guide.low, guide.high) for guide in guides if isinstance(guide, Scales | HiddenScales)]
         rules = [*(self.frozen["teacher"].guidance if "teacher" in self.frozen else ())]
         rules += [] if self.pairs is None else self.pairs.guidance
-        fixed = [float(rule.scale) for rule in rules if isinstance(rule, CFG) and isinstance(rule.scale, int | float)]
+        fixed = [
+            float(rule.scale)
+            for rule in rules
+            if isinstance(rule, CFG | EditCFG) and isinstance(rule.scale, int | float)
+        ]
         return next(iter(drawn or [(scale, scale) for scale in fixed]), None)
 
     @property

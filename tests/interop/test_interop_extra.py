@@ -21,8 +21,7 @@ from fewstep.draws import item_noise
 from fewstep.guidance import NAG, EditCFG
 from fewstep.interop import Bridge, Encoded, Pipe, open_pipe
 from fewstep.interop.bridge import family_named
-from fewstep.jobs.pipelines import computed
-from fewstep.recipes import read
+from fewstep.jobs.suited import computed
 
 NAMES = [kind + size for kind in ("control", "inpaint", "edit") for size in ("", "-xl")]
 PROMPTS, STEPS, SIDE = ["a red disc", "two blue rings"], 2, 16
@@ -181,7 +180,7 @@ def test_text_to_image_takes_no_images(folder: Path) -> None:
 def test_guidance_of_an_edit_pipeline_has_two_scales() -> None:
     model = opened("edit").model()
     assert model.sampler.guidance == (EditCFG(7.5, 1.5),)
-    assert computed(read("lcm-lora"), model) == ["frozen.teacher.guidance=[{edit_cfg: {scale: 7.5, image: 1.5}}]"]
+    assert computed("lcm-lora", [], model) == ["frozen.teacher.guidance=[{edit_cfg: {scale: 7.5, image: 1.5}}]"]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from fewstep.condition import drop, null
 from fewstep.data.shapes import Shapes
 from fewstep.draws import item_noise
 from fewstep.guidance import NAG, EditCFG
-from fewstep.interop import Bridge, Encoded, Pipe, open_pipe
+from fewstep.interop import Bridge, Encoded, Pipe, encoded, open_pipe
 from fewstep.interop.bridge import family_named
 from fewstep.jobs.suited import computed
 
@@ -204,7 +204,10 @@ def test_four_channels_never_see_the_images(saved: Callable[[str], Path], tmp_pa
         open_pipe(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["control", "inpaint", "edit"])
+@pytest.mark.parametrize(
+    "name",
+    ["control", pytest.param("inpaint", marks=pytest.mark.slow), pytest.param("edit", marks=pytest.mark.slow)],
+)
 def test_student_learns_and_is_loaded(saved: Callable[[str], Path], name: str, tmp_path: Path, cache: Path) -> None:
     pipe = open_pipe(saved(name))
     data = Encoded(Shapes(16, count=20), pipe, tmp_path / "cache")
@@ -225,6 +228,27 @@ def test_student_learns_and_is_loaded(saved: Callable[[str], Path], name: str, t
     assert not torch.allclose(again.sample([1, 2], c), replace(student, view=teacher.view).sample([1, 2], c))
     adapted = fs.load_lora(tmp_path / "run", teacher)
     torch.testing.assert_close(adapted.sample([1, 2], c), student.sample([1, 2], c), atol=1e-4, rtol=1e-4)
+
+
+def test_images_that_fill_the_disk_are_encoded_for_each_batch(
+    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Encoded(Shapes(16, count=20), open_pipe(saved("edit")), tmp_path / "cache")
+    before = data.conditions([3, 1, 3])
+    monkeypatch.setattr(encoded, "MOST", 0)
+    again = data.conditions([3, 1, 3])
+    assert before is not None
+    assert again is not None
+    torch.testing.assert_close(again, before, atol=1e-5, rtol=1e-5)
+    own = data.checker.asked(["a red disc"])
+    assert own[0, -1] == before[0, -1]
+    assert data.pipe.model(2, 1.0).sample([1], own).isfinite().all()
+
+
+def test_data_without_such_images_are_refused_at_once(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red disc\n")
+    with pytest.raises(fs.DataError, match="have no 'mask' images, which this pipeline is told besides the prompt"):
+        Encoded(fs.open_data(str(tmp_path / "prompts.txt"), 16), open_pipe(saved("inpaint")), tmp_path / "cache")
 
 
 def test_control_net_that_is_gone_is_said(saved: Callable[[str], Path], tmp_path: Path) -> None:

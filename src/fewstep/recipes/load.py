@@ -1,10 +1,11 @@
 """A recipe by its name or path, ready to use."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from fewstep.errors import RecipeError, nearest
 from fewstep.recipes.build import Builder
-from fewstep.recipes.read import Document, read
+from fewstep.recipes.read import Document, paper_names, read
 from fewstep.recipes.schema import LearnerSpec, Recipe
 
 __all__ = ["is_given_teacher", "load_recipe", "parse"]
@@ -15,7 +16,12 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
 
     Raises ``RecipeError`` with path and line for everything that is unknown, missing or of the wrong kind.
     """
-    return parse(read(name).with_settings(settings))
+    return parse(read(name).with_settings(settings)) if settings or name not in paper_names() else _published(name)
+
+
+@cache  # commands that list, bench or suggest recipes load all of them several times
+def _published(name: str) -> Recipe:
+    return parse(read(name).with_settings(()))
 
 
 def is_given_teacher(recipe: Recipe) -> bool:

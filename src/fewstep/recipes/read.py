@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ def read(name: str) -> Document:
         return _parse(path.stem, _text(path), path.name)
     if name not in paper_names():
         raise RecipeError(f"There is no recipe {name!r}; {nearest(name, paper_names())} A path must end in .yaml.")
+    return _published(name)
+
+
+@cache
+def _published(name: str) -> Document:
+    """Return a recipe that comes with the package, whose text does not change."""
     return _parse(name, (PAPERS / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 

@@ -67,7 +67,13 @@ def fits(monkeypatch, judge) -> Fits:
 
 
 @pytest.fixture
-def run(tmp_path, fits, counted) -> Callable[..., Outcome]:
+def unpublished(monkeypatch) -> None:
+    """Write ``results.json`` alone, not the pages and plots that are made from it and take a second."""
+    monkeypatch.setattr("fewstep.jobs.bench.publish", lambda docs: [])
+
+
+@pytest.fixture
+def run(tmp_path, fits, counted, unpublished) -> Callable[..., Outcome]:
     """Bench with untrained models: ``run("cd", "kd", seeds=1)``."""
 
     def go(*recipes: str, seeds: int = 2, data: str = "digits") -> Outcome:
@@ -243,7 +249,8 @@ def test_a_remark_on_no_recipe_is_refused_before_anything_runs(run, fits, tmp_pa
 # --- documents
 
 
-def test_the_bench_writes_its_documents(run, fits, tmp_path):
+def test_the_bench_writes_its_documents(run, fits, tmp_path, monkeypatch):
+    monkeypatch.setattr("fewstep.jobs.bench.publish", publish.publish)
     (tmp_path / "src" / "fewstep" / "recipes").mkdir(parents=True)
     (tmp_path / "README.md").write_text("above\n<!-- results:begin -->\nold\n<!-- results:end -->\nbelow\n")
     (tmp_path / "docs").mkdir()
@@ -273,15 +280,17 @@ def test_the_bench_writes_its_documents(run, fits, tmp_path):
     assert measured["kd"]["frechet"] == {"1": next(line.frechet for line in done.results if line.recipe == "kd")}
 
 
-@pytest.fixture
-def clone(tmp_path) -> Path:
-    """The documents of this repository, to be written again."""
-    (tmp_path / "src" / "fewstep" / "recipes").mkdir(parents=True)
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text())
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """The documents of this repository, written again."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "src" / "fewstep" / "recipes").mkdir(parents=True)
+    (folder / "docs").mkdir()
+    (folder / "README.md").write_text((ROOT / "README.md").read_text())
     for name in ("results.json", "remarks.yaml", "choose.yaml"):
-        (tmp_path / "docs" / name).write_text((DOCS / name).read_text())
-    return tmp_path
+        (folder / "docs" / name).write_text((DOCS / name).read_text())
+    publish.publish(folder / "docs")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -289,7 +298,6 @@ def clone(tmp_path) -> Path:
 )
 def test_document_is_what_the_results_say(clone, name):
     """A number that was changed by hand, or results without their documents; see CONTRIBUTING.md on how to write."""
-    publish.publish(clone / "docs")
     assert (clone / name).read_text() == (ROOT / name).read_text()
 
 

@@ -14,8 +14,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start inher
     os.environ.setdefault("MPLCONFIGDIR", str(known / "matplotlib"))  # its list of fonts takes seconds to make
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fewstep-tests-")
 
+import jaxtyping
 import torch
+from checked import checked
 
+jaxtyping.jaxtyped = checked  # before anything of fewstep is imported
 torch.set_num_threads(1)  # `make test` runs one process per core; more threads than cores only get in each other's way
 
 

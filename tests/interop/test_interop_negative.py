@@ -64,7 +64,7 @@ def sped_up(folder: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path)
 
 def test_adapter_stands_behind_every_residual_block_and_reads_text(sped_up: fs.Model) -> None:
     words = sped_up.network["adapted"]
-    assert words["states"] == [LENGTH, 16]
+    assert sped_up.view.net.get_parameter("adapter.learned").shape[0] == LENGTH
     assert len(words["taps"]) == len(sped_up.view.net.get_submodule("adapter.offsets"))
     assert all(".resnets." in tap for tap in words["taps"])
     assert sped_up.view.net.get_parameter("adapter.embed.weight").any()

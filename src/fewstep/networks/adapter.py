@@ -41,7 +41,6 @@ class Adapted(nn.Module):
         condition: Sequence[int] = (),
         tokens: int = 32,
         width: int = 64,
-        states: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if len(condition) > 1 or not (classes or condition) or width % HEAD:
@@ -50,6 +49,7 @@ class Adapted(nn.Module):
                 f"accepted are classes or vectors, [features], and widths that {HEAD} divides."
             )
         self.body, self.taps = body, tuple(taps)
+        states: Sequence[int] = getattr(body, "states", ())
         told = (classes, sum(condition))
         self.adapter = _Adapter(tuple(taps.values()), told, (states[0] if states else tokens, width), tuple(states)[1:])
 

@@ -179,10 +179,8 @@ def _with_adapter(
     with torch.no_grad():
         taps = {tap: tapped(view, [tap], few.x0, t, few.c)[0].shape[1] for tap in spec.adapter}
     condition = () if few.c is None else tuple(few.c.shape[1:])
-    states = list(getattr(view.net, "states", ()))  # of a body that reads text
-    settings = {"taps": taps, "classes": classes, "condition": list(condition), "states": states}
-    net = Adapted(view.net, taps, classes, condition, states=states)
-    return replace(view, net=net), {"adapted": {"body": words, **settings}}
+    settings = {"taps": taps, "classes": classes, "condition": list(condition)}
+    return replace(view, net=Adapted(view.net, taps, classes, condition)), {"adapted": {"body": words, **settings}}
 
 
 def _body(trained: nn.Module, changed: Mapping[str, Any], spec: LearnerSpec, base: Base) -> nn.Module:

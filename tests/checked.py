@@ -9,30 +9,34 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import partial, wraps
 from inspect import iscoroutinefunction, isgeneratorfunction
-from typing import Any, get_args
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
 
-from jaxtyping import AbstractArray, jaxtyped
+from beartype import BeartypeConf, beartype
+from jaxtyping import AbstractArray, TypeCheckError, jaxtyped
 
 SHAPES = jaxtyped("context")  # within it, a name of a dimension means one number
-Checker = Callable[[Any], Any]
+CHECK = beartype(conf=BeartypeConf(violation_type=TypeCheckError))  # a TypeError
 
 
-def checked(given: Any = None, *, typechecker: Checker) -> Any:
+def checked(given: Any = None, *, typechecker: Callable[[Any], Any]) -> Any:
     """Check every call of a function, or every making of a dataclass; the decorator in place of ``jaxtyped``."""
     if given is None:
         return partial(checked, typechecker=typechecker)
     if isgeneratorfunction(given) or iscoroutinefunction(given):  # run after they return: theirs is the longer way
         return jaxtyped(given, typechecker=typechecker)
     if not isinstance(given, type):
-        return _called(given, typechecker)
+        return _called(given)
     if is_dataclass(given) and "__init__" in vars(given) and not hasattr(given.__init__, "__wrapped__"):
-        given.__init__ = _called(given.__init__, typechecker)
+        given.__init__ = _called(given.__init__)
     return given
 
 
-def _called(function: Callable[..., Any], typechecker: Checker) -> Callable[..., Any]:
-    inner = typechecker(function)
-    if not any(map(_speaks_of_shapes, function.__annotations__.values())):
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    known = {name: _known(hint, function.__globals__) for name, hint in function.__annotations__.items()}
+    function.__annotations__ = known
+    inner = CHECK(function)
+    if not any(map(_speaks_of_shapes, known.values())):
         return inner
 
     @wraps(function)
@@ -44,8 +48,16 @@ def _called(function: Callable[..., Any], typechecker: Checker) -> Callable[...,
     return call
 
 
-def _speaks_of_shapes(hint: Any) -> bool:
-    """Say whether an annotation names a dimension; one that is still a string may."""
+def _known(hint: Any, names: dict[str, Any]) -> Any:
+    """Return an annotation without strings; anything goes where it names what is not there, or not yet."""
     if isinstance(hint, type):
-        return issubclass(hint, AbstractArray)
-    return isinstance(hint, str) or any(map(_speaks_of_shapes, get_args(hint)))
+        return hint
+    try:
+        return get_type_hints(SimpleNamespace(__annotations__={"given": hint}), names, include_extras=True)["given"]
+    except NameError:
+        return Any
+
+
+def _speaks_of_shapes(hint: Any) -> bool:
+    """Say whether an annotation names dimensions."""
+    return issubclass(hint, AbstractArray) if isinstance(hint, type) else any(map(_speaks_of_shapes, get_args(hint)))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,19 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start inher
 
 import jaxtyping
 import torch
+
 from checked import checked
 
 jaxtyping.jaxtyped = checked  # before anything of fewstep is imported
 torch.set_num_threads(1)  # `make test` runs one process per core; more threads than cores only get in each other's way
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_judges() -> Iterator[None]:
+    """Train networks that judge for a tenth of the time: only tests/evaluate asks how good they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fewstep.evaluate.features.STEPS", 30)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,16 @@
 """Digits, a classifier of them and rows, shared by the tests of fewstep.evaluate."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from fewstep.evaluate import Classifier, Row, train_classifier
+from fewstep.evaluate import Classifier, Row, features, train_classifier
+
+STEPS = features.STEPS  # before tests/conftest.py makes it a tenth
 
 
 @pytest.fixture(scope="session")
@@ -18,13 +23,27 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="session")
-def classifier(digits: tuple[Tensor, Tensor]) -> Classifier:
+def trained_to_the_end() -> Callable[[], AbstractContextManager[None]]:
+    """``with trained_to_the_end():`` networks that judge are as good as those of users."""
+
+    @contextmanager
+    def patched() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(features, "STEPS", STEPS)
+            yield
+
+    return patched
+
+
+@pytest.fixture(scope="session")
+def classifier(digits: tuple[Tensor, Tensor], trained_to_the_end) -> Classifier:
     """Trained on the first four fifths of the digits."""
     images, labels = digits
-    return train_classifier(images[:1437], labels[:1437], 10, seed=0)
+    with trained_to_the_end():
+        return train_classifier(images[:1437], labels[:1437], 10, seed=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rows() -> list[Row]:
     """A floor, a teacher at two costs and a student that beats it."""
     return [

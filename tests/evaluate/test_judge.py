@@ -45,7 +45,7 @@ def test_diversity_and_accuracy_of_the_real_images_are_those_of_the_floor(
 
 
 def test_more_noise_is_further_away(judge: Judge, digits: tuple[Tensor, Tensor]):
-    images, labels = digits
+    images, labels = (each[:600] for each in digits)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     rows = [judged(judge, images + scale * noise, labels) for scale in (0.2, 0.5, 1.0)]
     assert [row.frechet for row in rows] == sorted(row.frechet for row in rows)

@@ -21,8 +21,15 @@ def notes() -> Batch:
 
 
 @pytest.fixture(scope="module")
-def judge(cache: Path) -> Judge:
-    return judge_for(Notes(seed=0, count=COUNT), cache=cache)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the network is kept, apart from the brief ones of other tests."""
+    return tmp_path_factory.mktemp("judges")
+
+
+@pytest.fixture(scope="module")
+def judge(folder: Path, trained_to_the_end) -> Judge:
+    with trained_to_the_end():
+        return judge_for(Notes(seed=0, count=COUNT), cache=folder)
 
 
 def judged(judge: Judge, items: Tensor, c: Tensor) -> Row:
@@ -66,11 +73,11 @@ def test_notes_without_a_condition_do_not_count(judge: Judge, notes: Batch):
     assert judged(judge, notes.x0[:50], c).accuracy == 1
 
 
-def test_waveforms_are_judged_by_the_network_of_their_spectra(judge: Judge, cache: Path, monkeypatch):
+def test_waveforms_are_judged_by_the_network_of_their_spectra(judge: Judge, folder: Path, monkeypatch):
     """Both are trained on the same spectra and kinds, so that nothing is left to train."""
     monkeypatch.setattr(features, "train_classifier", None)
     waves = NotesWave(seed=0, count=COUNT)
-    judge, batch = judge_for(waves, cache=cache), waves.batch(range(COUNT))
+    judge, batch = judge_for(waves, cache=folder), waves.batch(range(COUNT))
     assert judge.floor().accuracy > 0.999
     assert judged(judge, batch.x0, batch.c).frechet == pytest.approx(0, abs=1e-6)
 

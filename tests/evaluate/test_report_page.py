@@ -33,16 +33,17 @@ class Resources(HTMLParser):
         self.found += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "data", "action")]
 
 
-@pytest.fixture
-def report(rows: list[Row], tmp_path: Path) -> Report:
-    strip([Strip("Teacher", "35 calls", torch.zeros(3, 1, 8, 8))], tmp_path / "strip.png")
+@pytest.fixture(scope="module")
+def report(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Report:
+    folder = tmp_path_factory.mktemp("report")
+    strip([Strip("Teacher", "35 calls", torch.zeros(3, 1, 8, 8))], folder / "strip.png")
     curve, losses = BytesIO(), BytesIO()
     quality_curve(rows, curve)
     loss_curves(LOG, losses)
     settings, timings = {"seed": "0", "note": "<b>&"}, {"teacher": 65.2, "distil": 3700.0}
     commands = ["fewstep distill digits --steps 1"]
     return Report(
-        "Digits", tmp_path / "strip.png", rows, curve.getvalue(), losses.getvalue(), settings, commands, timings
+        "Digits", folder / "strip.png", rows, curve.getvalue(), losses.getvalue(), settings, commands, timings
     )
 
 

@@ -140,7 +140,7 @@ def test_published_adapter_is_where_the_student_begins(
     folder: Path, data: Encoded, tmp_path: Path, cache: Path
 ) -> None:
     asked = Asked(str(folder), start=random_lora(folder, tmp_path / "lora"), like="dmd2", guidance=2.0)
-    (_, teacher), start = opened(asked), started(asked)
+    teacher, start = data.pipe.model(2, 2.0), started(asked)
     assert start is not None
     assert (start.sampler.made_for, start.sampler.schedule.points(4).tolist()) == ((4,), [1.0, 0.75, 0.5, 0.25])
     still = ("learners.student.optimiser.adam.lr=0", "steps=2", "batch=4", "looks=1", "judged=16")

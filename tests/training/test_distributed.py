@@ -1,21 +1,45 @@
 import os
+import socket
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
-from two_processes import STUDENTS, trained
+from two_processes import STUDENTS, trained, write
 
+# Of forks, by Python 3.12 and newer: what these two need works in them.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 HERE = Path(__file__).parent
 Weights = dict[str, torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Weights]:
-    """The weights of the toy students, trained by two processes under ``accelerate launch``."""
-    out = tmp_path_factory.mktemp("two")
+def fork(out: Path) -> None:
+    """Train in two copies of this process, which need not import everything again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = [get_context("fork").Process(target=_be, args=(rank, port, out)) for rank in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [0, 0]
+
+
+def _be(rank: int, port: int, out: Path) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    who = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in who.items()}
+    write(out)
+
+
+def launch(out: Path) -> None:
+    """Train in two new processes, by ``accelerate launch``."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=2", "--num_machines=1"]
     command += ["--mixed_precision=no", "--dynamo_backend=no", "--num_cpu_threads_per_process=1"]
     command += ["--multi_gpu", "--main_process_port=0"]  # several on a CPU: torchrun
@@ -23,6 +47,13 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Weights]:
     script = [str(HERE / "two_processes.py"), str(out)]
     done = subprocess.run([*command, *script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module", params=[fork, pytest.param(launch, marks=pytest.mark.slow)], ids=["fork", "launch"])
+def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Weights]:
+    """The weights of the toy students, trained by two processes."""
+    out = tmp_path_factory.mktemp("two")
+    request.param(out)
     found = {name: load_file(out / f"{name}.safetensors") for name in STUDENTS}
     assert {weights.pop("processes").item() for weights in found.values()} == {2}
     return found

@@ -24,12 +24,15 @@ def trained(name: str, items: int = 16) -> dict[str, torch.Tensor]:
     return weights(training) | {"processes": torch.tensor(accelerator.num_processes)}
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
+def write(out: Path) -> None:
+    """Train every student; the first process writes their weights into a folder."""
     for name in STUDENTS:
         found = trained(name)
         if Accelerator(cpu=True).is_main_process:
-            save_file(
-                {key: each.contiguous() for key, each in found.items()}, Path(sys.argv[1]) / f"{name}.safetensors"
-            )
+            save_file({key: each.contiguous() for key, each in found.items()}, out / f"{name}.safetensors")
     Accelerator(cpu=True).end_training()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    write(Path(sys.argv[1]))

@@ -41,6 +41,8 @@ COLLAPSES: dict[str, Illness] = {  # what becomes of the student's estimates, so
     "exploding": lambda x0, c, age: (1 + age) * x0,
 }
 
+FAST = ("seeds of one condition alike", "colours drift")  # tests/jobs/test_pulse.py names all of them, untrained
+
 
 @pytest.fixture
 def student(monkeypatch: pytest.MonkeyPatch) -> list[Learner]:
@@ -57,26 +59,24 @@ def student(monkeypatch: pytest.MonkeyPatch) -> list[Learner]:
     return found
 
 
-def settings(recipe: str, every: int) -> list[str]:
-    """Five looks, in a training that is twice as long as it is healthy."""
-    steps = 2 * HEALTHY * every
-    return [*STUDENT, *(PAIRS if load_recipe(recipe).pairs else ()), f"steps={steps}", "looks=5"]
+def settings(recipe: str) -> list[str]:
+    """Five looks, in a training that is twice as long as it is healthy, whose student never waits for its turn."""
+    length = (f"steps={2 * HEALTHY}", "looks=5", "learners.student.every=1")
+    return [*STUDENT, *(PAIRS if load_recipe(recipe).pairs else ()), *length]
 
 
 def diagnosis(recipe: str, teacher: fs.Model, out: Path, cache: Path) -> str:
     """Distil until a monitor stops the run, and say what it said."""
-    every = load_recipe(recipe).learners["student"].every
+    options = fs.Options(out, settings=settings(recipe), show=False, cache=cache)
     with pytest.raises(fs.UnhealthyTraining) as stopped:
-        fs.distill(
-            teacher, fs.Digits(), fs.Options(out, settings=settings(recipe, every), show=False, cache=cache), recipe
-        )
+        fs.distill(teacher, fs.Digits(), options, recipe)
     return str(stopped.value)
 
 
 @pytest.mark.parametrize(
     ("recipe", "name"),
     [
-        *(("kd", name) for name in COLLAPSES),
+        *(pytest.param("kd", name, marks=() if name in FAST else pytest.mark.slow) for name in COLLAPSES),
         ("dmd2", "seeds alike"),
         pytest.param("pcm", "colours drift", marks=pytest.mark.slow),
         pytest.param("meanflow", "flat", marks=pytest.mark.slow),
@@ -117,8 +117,7 @@ def check_healthy_checkpoint(recipe: str, teacher: fs.Model, out: Path, said: st
     assert illness_of(out) == said
     assert f"The last healthy checkpoint is in {out / 'checkpoints'}" in said
     data = fs.Digits()
-    every = load_recipe(recipe).learners["student"].every
-    loaded = load_recipe(recipe, settings(recipe, every))
+    loaded = load_recipe(recipe, settings(recipe))
     example = data.batch(range(8))
     example = Batch(example.x0, example.c, torch.randn_like(example.x0))
     training = assemble(loaded, example, 10, teacher, 0).training

@@ -14,7 +14,7 @@ from fewstep.cli import app, main
 
 TEACHER = ("steps=60", "batch=32", "looks=1", "judged=16", "learners.student.network.unet.widths=[16, 16]")
 SMALL = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
-STUDENT = ("steps=8", "batch=8", "looks=2", "judged=16")
+STUDENT = ("steps=8", "batch=8", "looks=2", "judged=16", "pairs.count=64", "pairs.steps=3")
 RECIPE = """\
 title: A recipe to test with
 source: arXiv 2405.14867

@@ -46,7 +46,7 @@ def test_train_says_that_tensorboard_is_missing(fewstep, check_refusal, small, t
 
 
 def test_plan_says_memory_calls_and_hours(fewstep, teacher):
-    answer = fewstep("plan", teacher, "--recipe", "dmd2", "--steps", 2, *TRIED)
+    answer = fewstep("plan", teacher, "--recipe", "dmd2", "--steps", 2, *TRIED, "--set", "learners.student.every=1")
     assert answer.code == 0, answer.err
     numbers = sum(p.numel() for p in load_model(teacher).view.net.parameters())
     megabytes = 4 * numbers / 1e6

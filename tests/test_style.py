@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import ismodule
@@ -12,6 +13,7 @@ from textwrap import dedent
 import pytest
 
 import style
+from fewstep.recipes import Recipe, load_recipe
 from style import ROOT, SRC, TESTS, modules, place
 
 CORE = [module for module in modules() if module.part in style.parts_up_to(style.CORE_ENDS)]
@@ -241,11 +243,19 @@ def runs():
             yield pytest.param(path, True, id=f"{name}-slow", marks=pytest.mark.slow)
 
 
+def at_toy_size(name: str, settings: Sequence[str]) -> Recipe:
+    """Load a recipe whose network is small, whatever the settings."""
+    recipe, small = load_recipe(name, settings), "learners.student.network.unet.widths=[16, 16]"
+    return recipe if recipe.needs_teacher else load_recipe(name, [*settings, small, "batch=32"])
+
+
 @pytest.mark.parametrize(("path", "slow"), list(runs()))
 def test_code_in_documents_runs(path: Path, slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if not path.exists():
         pytest.skip(f"{path.name} is not written yet")
     monkeypatch.chdir(tmp_path)
+    if not slow:
+        monkeypatch.setattr(import_module("fewstep.jobs.fit"), "load_recipe", at_toy_size)
     namespace: dict[str, object] = {"__name__": "__main__"}
     chosen = [block for block in blocks(path) if slow or not block.slow]
     for block in chosen:

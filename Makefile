@@ -1,5 +1,5 @@
 # make demo       the before/after picture, from nothing but Python
-# make test       style, types and the fast tests            make test-slow  the tests that take minutes
+# make test       style, types and the fast tests            make test-slow  the tests that take long or repeat others
 # make bench      every number that the documents claim      make clean      forget .venv and every cache
 # Another interpreter: make test PYTHON=python3.12
 
@@ -28,7 +28,7 @@ test: $(VENV)/.stamp-test
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.stamp-test
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist worksteal
 
 bench: $(VENV)/.stamp-test
 	$(BIN)/fewstep bench digits --recipes all

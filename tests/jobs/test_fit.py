@@ -21,7 +21,9 @@ def options(folder: Path, cache: Path, settings=STUDENT, seed: int = 0) -> fs.Op
     return fs.Options(folder, seed=seed, settings=settings, show=False, cache=cache)
 
 
-@pytest.mark.parametrize("recipe", ["cd", "dmd2", "dmd2-no-gan", "ect", "kd"])
+@pytest.mark.parametrize(
+    "recipe", ["cd", "dmd2-no-gan", "ect", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dmd2", "kd"))]
+)
 def test_every_recipe_distils(recipe, teacher, tmp_path, cache):
     settings = (*STUDENT, *PAIRS) if recipe in ("kd", "dmd2-no-gan") else STUDENT
     student = fs.distill(teacher, fs.Digits(), options(tmp_path, cache, settings), recipe)

@@ -105,7 +105,7 @@ def test_meter_counts_what_is_there_at_once():
     assert meter.now == 4000
 
 
-@pytest.mark.parametrize("make", [teacher_training, student_training])
+@pytest.mark.parametrize("make", [pytest.param(teacher_training, marks=pytest.mark.slow), student_training])
 def test_memory_of_turns_grows_in_line_with_the_batch(make):
     training = make(steps=40)
     accelerator = trained(training)

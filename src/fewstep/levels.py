@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from fewstep.predict import Prediction
-from fewstep.process import Process, over
+from fewstep.process import NoiseLevel, Process, over
 from fewstep.times import Schedule
 from fewstep.types import T, X
 
@@ -16,7 +16,7 @@ HIGHEST = 80.0  # EDM's, arXiv 2206.00364: beyond it nothing of the data is left
 
 
 @dataclass(frozen=True)
-class Levels(Process):
+class Levels(NoiseLevel):
     """``x_t = x0 + t z`` like EDM, for a network that lives on the path ``home``.
 
     The clock is the noise level ``sigma / alpha`` of that path and ends where it does, at 80 at the latest; the label
@@ -31,22 +31,6 @@ class Levels(Process):
         """The noise level at which the home path ends."""
         end = torch.tensor([self.home.t_max], dtype=torch.float64)
         return min(HIGHEST, float(level(self.home, end)))
-
-    def alpha(self, t: T) -> T:
-        """Return 1."""
-        return torch.ones_like(t)
-
-    def sigma(self, t: T) -> T:
-        """Return t."""
-        return t
-
-    def rates(self, t: T) -> tuple[T, T]:
-        """Return 0 and 1."""
-        return torch.zeros_like(t), torch.ones_like(t)
-
-    def time(self, logsnr: T) -> T:
-        """Return ``exp(-logsnr / 2)``."""
-        return (-logsnr / 2).exp()
 
     def prior(self, z: X, t: T) -> X:
         """Return what stock samplers of the home path start from, unit noise wherever that is, as it looks here."""

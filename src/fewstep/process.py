@@ -14,7 +14,7 @@ from torch import Tensor
 from fewstep.errors import RecipeError
 from fewstep.types import T, X
 
-__all__ = ["EDM", "Linear", "Process", "TrigFlow", "over"]
+__all__ = ["EDM", "Linear", "NoiseLevel", "Process", "TrigFlow", "over"]
 
 
 def over(t: T, x: X) -> Tensor:
@@ -107,17 +107,8 @@ class Process(ABC):
         return keep, (self.sigma(t) ** 2 - (keep * self.sigma(s)) ** 2).clamp_min(0).sqrt()
 
 
-@dataclass(frozen=True)
-class EDM(Process):
-    """``x_t = x0 + t z``: the clock is the noise level.  Source: Karras et al. 2022, arXiv 2206.00364, table 1."""
-
-    sigma_data: float = 0.5
-    sigma_max: float = 80.0
-
-    @property
-    def t_max(self) -> float:
-        """The largest noise level."""
-        return self.sigma_max
+class NoiseLevel(Process):
+    """``x_t = x0 + t z``: the clock is the noise level."""
 
     def alpha(self, t: T) -> T:
         """Return 1."""
@@ -134,6 +125,19 @@ class EDM(Process):
     def time(self, logsnr: T) -> T:
         """Return ``exp(-logsnr / 2)``."""
         return (-logsnr / 2).exp()
+
+
+@dataclass(frozen=True)
+class EDM(NoiseLevel):
+    """``x_t = x0 + t z`` up to ``sigma_max``.  Source: Karras et al. 2022, arXiv 2206.00364, table 1."""
+
+    sigma_data: float = 0.5
+    sigma_max: float = 80.0
+
+    @property
+    def t_max(self) -> float:
+        """The largest noise level."""
+        return self.sigma_max
 
     def label(self, t: T) -> T:
         """Return ``c_noise = ln(t) / 4`` (table 1), held finite at t = 0."""

@@ -34,6 +34,7 @@ def _be(rank: int, port: int, out: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     who = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    who |= {"OMP_NUM_THREADS": 1}  # accelerate warns of setting it, and a warning is an error here
     os.environ |= {name: str(value) for name, value in who.items()}
     write(out)
 

@@ -26,10 +26,9 @@ torch.set_num_threads(1)  # `make test` runs one process per core; more threads 
 
 @pytest.fixture(scope="session", autouse=True)
 def brief_judges() -> Iterator[None]:
-    """Train networks that judge for a tenth of the time, on few items: only tests/evaluate asks how good they are."""
+    """Train networks that judge for a tenth of the time: only tests/evaluate asks how good they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fewstep.evaluate.features.STEPS", 30)
-        patch.setattr("fewstep.jobs.measure.MOST", 320)
         yield
 
 

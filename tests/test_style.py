@@ -4,7 +4,6 @@ import ast
 import doctest
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from inspect import ismodule
 from pathlib import Path
@@ -180,15 +179,10 @@ def test_core_imports_only_torch():
     check_none([module.at(node, name) for module, node, name in found if name not in style.CORE_MAY_IMPORT])
 
 
-@cache
-def all_outer_imports() -> list[tuple[style.Module, ast.stmt, str]]:
-    return [(module, node, name) for module in modules() for node, name in style.outer_imports(module)]
-
-
 @pytest.mark.parametrize("library", style.ONLY_IN)
 def test_library_is_imported_only_in_its_place(library: str):
     allowed = style.ONLY_IN[library].split()
-    found = [(module, node) for module, node, name in all_outer_imports() if name == library]
+    found = [(module, node) for module in modules() for node, name in style.outer_imports(module) if name == library]
     check_none([module.at(node, library) for module, node in found if module.part not in allowed])
 
 

@@ -110,7 +110,7 @@ class OffLevels(Schedule):
 
 def level(process: Process, t: T) -> T:
     """Return ``sigma / alpha``; infinite where alpha is 0."""
-    alpha, sigma = process.alpha(t), process.sigma(t)
+    alpha, sigma = process.scales(t)
     return torch.where(alpha > 1e-12, sigma / alpha.clamp_min(1e-12), math.inf)
 
 

@@ -50,7 +50,8 @@ class Eps(Prediction):
 
     def x0(self, process: Process, output: X, x: X, t: T) -> X:
         """Return ``(x - sigma F) / alpha``."""
-        return (x - over(process.sigma(t), x) * output) / over(process.alpha(t), x)
+        alpha, sigma = process.scales(t)
+        return (x - over(sigma, x) * output) / over(alpha, x)
 
     def output(self, process: Process, x0: X, x: X, t: T) -> X:
         """Return ``(x - alpha x0) / sigma``."""
@@ -66,13 +67,13 @@ class V(Prediction):
 
     def x0(self, process: Process, output: X, x: X, t: T) -> X:
         """Return ``(alpha x - sigma F) / (alpha^2 + sigma^2)``."""
-        alpha, sigma = process.alpha(t), process.sigma(t)
+        alpha, sigma = process.scales(t)
         norm = alpha**2 + sigma**2
         return over(alpha / norm, x) * x - over(sigma / norm, x) * output
 
     def output(self, process: Process, x0: X, x: X, t: T) -> X:
         """Return ``alpha z - sigma x0``."""
-        alpha, sigma = process.alpha(t), process.sigma(t)
+        alpha, sigma = process.scales(t)
         return over(alpha / sigma, x) * x - over((alpha**2 + sigma**2) / sigma, x) * x0
 
 
@@ -85,7 +86,7 @@ class Velocity(Prediction):
 
     def x0(self, process: Process, output: X, x: X, t: T) -> X:
         """Return ``(x - sigma F) / (alpha + sigma)``."""
-        alpha, sigma = process.alpha(t), process.sigma(t)
+        alpha, sigma = process.scales(t)
         return over(1 / (alpha + sigma), x) * x - over(sigma / (alpha + sigma), x) * output
 
     def output(self, process: Process, x0: X, x: X, t: T) -> X:
@@ -120,7 +121,7 @@ class EDM(Prediction):
         return (x0 - over(skip, x) * x) / over(out, x)
 
     def _scales(self, process: Process, t: T) -> tuple[Tensor, Tensor]:
-        alpha, data = process.alpha(t), process.sigma_data
-        above = process.sigma(t) - alpha * self.boundary
+        (alpha, sigma), data = process.scales(t), process.sigma_data
+        above = sigma - alpha * self.boundary
         skip = alpha * data**2 / ((alpha * data) ** 2 + above**2)
-        return skip, above * data * torch.rsqrt(process.variance(t))
+        return skip, above * data * torch.rsqrt((alpha * data) ** 2 + sigma**2)

@@ -53,17 +53,24 @@ class Process(ABC):
     def label(self, t: T) -> T:
         """Return the number that networks on this path are given as their time."""
 
+    def scales(self, t: T) -> tuple[T, T]:
+        """Return ``alpha`` and ``sigma``, which a path may find with one look at its clock."""
+        return self.alpha(t), self.sigma(t)
+
     def logsnr(self, t: T) -> T:
         """Return ``log(alpha^2 / sigma^2)``: ``inf`` for data, falling with t."""
-        return 2 * (self.alpha(t).log() - self.sigma(t).log())
+        alpha, sigma = self.scales(t)
+        return 2 * (alpha.log() - sigma.log())
 
     def variance(self, t: T) -> T:
         """Return ``alpha^2 sigma_data^2 + sigma^2``, the variance of x."""
-        return (self.alpha(t) * self.sigma_data) ** 2 + self.sigma(t) ** 2
+        alpha, sigma = self.scales(t)
+        return (alpha * self.sigma_data) ** 2 + sigma**2
 
     def noise(self, x0: X, z: X, t: T) -> X:
         """Return ``alpha x0 + sigma z``."""
-        return over(self.alpha(t), x0) * x0 + over(self.sigma(t), x0) * z
+        alpha, sigma = self.scales(t)
+        return over(alpha, x0) * x0 + over(sigma, x0) * z
 
     def prior(self, z: X, t: T) -> X:
         """Return what a sampler starts from at t, with unit noise z: ``sigma z``."""
@@ -75,7 +82,8 @@ class Process(ABC):
 
     def eps(self, x: X, x0: X, t: T) -> X:
         """Return the noise in ``x`` when ``x0`` is its data: ``(x - alpha x0) / sigma``; needs t > 0."""
-        return (x - over(self.alpha(t), x) * x0) / over(self.sigma(t), x)
+        alpha, sigma = self.scales(t)
+        return (x - over(alpha, x) * x0) / over(sigma, x)
 
     def velocity(self, x: X, x0: X, t: T) -> X:
         """Return ``dx/dt = alpha' x0 + sigma' eps`` of the probability-flow ODE on this clock; needs t > 0."""
@@ -88,9 +96,9 @@ class Process(ABC):
         Exact when ``s = t`` (the result is ``x`` to the last bit) and when ``s = 0`` (it is ``x0``).
         Source: DDIM, arXiv 2010.02502, eq. 12 with eta = 0.
         """
-        sigma_t = self.sigma(t)
-        keep = torch.where(sigma_t > 0, self.sigma(s) / sigma_t, 1.0)
-        return over(keep, x) * x + over(self.alpha(s) - self.alpha(t) * keep, x) * x0
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.scales(t), self.scales(s)
+        keep = torch.where(sigma_t > 0, sigma_s / sigma_t, 1.0)
+        return over(keep, x) * x + over(alpha_s - alpha_t * keep, x) * x0
 
     def renoise(self, x: X, z: X, s: T, t: T) -> X:
         """Diffuse ``x`` from the cleaner time s up to t with fresh noise ``z``; keeps the marginals exact."""
@@ -103,8 +111,9 @@ class Process(ABC):
 
     def _diffused(self, s: T, t: T) -> tuple[T, T]:
         """Return what x at s is multiplied by on the way up to t, and the deviation of the noise that is added."""
-        keep = self.alpha(t) / self.alpha(s)
-        return keep, (self.sigma(t) ** 2 - (keep * self.sigma(s)) ** 2).clamp_min(0).sqrt()
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = self.scales(s), self.scales(t)
+        keep = alpha_t / alpha_s
+        return keep, (sigma_t**2 - (keep * sigma_s) ** 2).clamp_min(0).sqrt()
 
 
 class NoiseLevel(Process):

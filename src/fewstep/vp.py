@@ -75,7 +75,7 @@ class VP(Process):
 
     def _angle(self, t: T) -> tuple[T, T]:
         (table, slopes), place = self._on(t), self._per_level * t
-        i = place.long().clamp(0, len(slopes) - 1)
+        i = place.long().clamp(0, len(self.alphas_cumprod) - 1)
         slope = slopes[i]
         return torch.addcmul(table[i], slope, place - i), slope
 
@@ -90,6 +90,11 @@ class VP(Process):
     def sigma(self, t: T) -> T:
         """Return the sine of the angle."""
         return self._angle(t)[0].sin()
+
+    def scales(self, t: T) -> tuple[T, T]:
+        """Return cosine and sine of the angle, which is looked up once."""
+        angle = self._angle(t)[0]
+        return angle.cos(), angle.sin()
 
     def rates(self, t: T) -> tuple[T, T]:
         """Return the derivatives within the cell above t."""

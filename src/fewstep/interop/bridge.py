@@ -145,12 +145,13 @@ class Bridge(nn.Module):
                 f"The condition has shape {tuple(c.shape)}; this backbone takes packed prompts of shape "
                 f"({count}, {self.packing.width}). Encode prompts with the pipeline that it came from."
             )
-        prompt, kept = torch.split(c, [len(self.empty), c.shape[1] - len(self.empty)], 1)
-        told = self.packing.unpack(torch.cat([torch.where(c[:, :1] == 0, self.empty.to(c), prompt), kept], 1))
-        if "states" not in told:
+        some, width = c[:, :1] != 0, len(self.empty)
+        prompt = torch.where(some, c[:, :width], self.empty.to(c))
+        told = self.packing.unpack(torch.cat([prompt, c[:, width:]], 1) if self.packing.keeps else prompt)
+        if not self.perturb.g:
             return told
         words = told["mask"] > 0 if "mask" in told else told["states"].new_ones(told["states"].shape[:2]) > 0
-        return {**told, "states": self.perturb(told["states"], words & (c[:, :1] != 0))}
+        return {**told, "states": self.perturb(told["states"], words & some)}
 
 
 def family_named(name: str) -> Family:

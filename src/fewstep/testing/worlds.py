@@ -132,7 +132,7 @@ class Mixture:
         return self.means[k].double() + over(self.stds[k].double(), z) * z
 
     def _polar(self, t: T) -> tuple[T, T]:
-        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
+        alpha, sigma = self.process.scales(t)
         return torch.atan2(sigma, alpha), torch.hypot(alpha, sigma)
 
     def _advance(self, y: Tensor, angle: Tensor, h: Tensor) -> Tensor:

@@ -46,6 +46,22 @@ def test_dial_is_the_powers_of_two_up_to_it(steps, made_for):
     assert load_recipe("dmd2", few_step_settings(read("dmd2"), steps)).sampler.made_for == made_for
 
 
+@pytest.mark.parametrize("name", ["dmd2", "dmd2-text", "tdm"])
+def test_a_student_meets_as_many_calls_in_training_as_the_dial_says(name):
+    from fewstep.cli.training import few_step_settings
+    from fewstep.recipes import load_recipe, read
+
+    recipe = load_recipe(name, few_step_settings(read(name), 2))
+    assert (recipe.rollout.steps, recipe.rollout.schedule) == (2, recipe.sampler.schedule)
+
+
+def test_the_dial_leaves_a_rollout_from_data_alone():
+    from fewstep.cli.training import few_step_settings
+    from fewstep.recipes import read
+
+    assert few_step_settings(read("add"), 2) == ["sampler.few_step.steps=[1, 2]"]
+
+
 def test_without_the_dial_the_recipe_decides(fewstep, teacher, recipe, tmp_path):
     answer = fewstep("distill", teacher, "--recipe", recipe, "--out", tmp_path / "s", "--quiet")
     assert answer.code == 0, answer.err

@@ -121,7 +121,7 @@ def few_step_recipe(order: Order, steps: int | None) -> Recipe:
 def few_step_settings(document: Document, steps: int | None) -> list[str]:
     """Return the settings that make a student for ``steps``: for the powers of two below, and for it.
 
-    None leaves the recipe as it is.  Raises ``RecipeError`` when its sampler is no ``few_step``.
+    A rollout along the sampler's own schedule then makes as many steps.  None leaves the recipe as it is.  Raises ``RecipeError`` when its sampler is no ``few_step``.
     """
     if steps is None:
         return []
@@ -133,7 +133,9 @@ def few_step_settings(document: Document, steps: int | None) -> list[str]:
             f"{sampler!r}, and only a few_step sampler can be set so. Leave --steps out, or give another recipe."
         )
     made_for = [*(2**i for i in range(steps.bit_length()) if 2**i < steps), steps]
-    return [f"sampler.{names[0]}.steps={made_for}"]
+    schedule, rollouts = (sampler[names[0]] or {}).get("schedule"), document.values.get("rollout") or {}
+    along = [name for name, how in rollouts.items() if {"schedule", "steps"} <= {*how} and how["schedule"] == schedule]
+    return [f"sampler.{names[0]}.steps={made_for}", *(f"rollout.{name}.steps={steps}" for name in along)]
 
 
 def _simple(name: str) -> str:

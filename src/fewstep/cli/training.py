@@ -121,7 +121,8 @@ def few_step_recipe(order: Order, steps: int | None) -> Recipe:
 def few_step_settings(document: Document, steps: int | None) -> list[str]:
     """Return the settings that make a student for ``steps``: for the powers of two below, and for it.
 
-    A rollout along the sampler's own schedule then makes as many steps.  None leaves the recipe as it is.  Raises ``RecipeError`` when its sampler is no ``few_step``.
+    A rollout along the sampler's own schedule then makes as many steps.  None leaves the recipe as it is.
+    Raises ``RecipeError`` when its sampler is no ``few_step``.
     """
     if steps is None:
         return []

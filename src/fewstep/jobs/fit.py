@@ -34,7 +34,7 @@ from fewstep.versions import hardware, versions
 
 __all__ = ["Options", "distill", "fit", "train_teacher"]
 
-BEST = "dmd2-no-gan"  # the best by docs/results.md of those for one to four calls that begin with the teacher, without data
+BEST = "dmd2-no-gan"  # the best by docs/results.md of one stage for one to four calls, and it needs no data
 BEGINS = "begins."  # what the settings for the stage before begin with
 LOGGED = 200  # turns of each learner that are written down; more only make the curves denser
 

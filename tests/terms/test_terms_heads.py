@@ -164,7 +164,7 @@ def test_guessing_is_best_on_data_at_one_point_once_the_student_has_found_it(fou
     critic, law = Says(0.0), Next(Trailing(1.0), 4)
     draws = Given([points[:, :1], points[:, :1], points[:, 1:]], [column(0.1), column(0.7), column(0.2)])
     views = {"student": student, "fake_score": Denoiser(critic, path, X0())}
-    batch, rollout = Batch(torch.full((16, 1), 0.7).double()), FromData(Along(Trailing(1.0), 0.0, 1.0))
+    batch, rollout = Batch(column(0.7).expand(16, 1)), FromData(Along(Trailing(1.0), 0.0, 1.0))
     turn = Turn("fake_score", views, batch, draws, rollout)
     cost = weights @ Discriminate(law, Clamped())(turn)
     assert cost.item() == pytest.approx(2 * math.log(2))

@@ -79,28 +79,30 @@ class Wide:
         return torch.where(forgotten, normal(G1, MEANS[0], self.std)(x, t), WORLD(x, t, c))
 
 
-def first_push(term: Term, ratio: float) -> float:
-    """d/d mean of the student of the forgotten class that is its teacher, ``ratio`` times as wide as the other class.
-
-    In variances at time 1, ``v_f / v_o``.
-    """
-    std = ((ratio * V - SIGMA**2) / ALPHA**2) ** 0.5
-    net, world = Affine(column(MEANS[0]), column(std)[None]), Wide(std)
-    points, weights = normal_points(6, 2)
-    views = {"student": Denoiser(net, G1, X0()), "teacher": FORGETFUL(world), "fake_score": world}
+def pushes(term: Term, student: tuple[float, float], std: float) -> list[float]:
+    """Return d/da and d/db of the student a + b z of the class to forget, whose deviation is ``std``."""
+    net, points, weights = Affine(column(student[0]), column(student[1])[None]), *normal_points(6, 2)
+    views = {"student": Denoiser(net, G1, X0()), "teacher": FORGETFUL(Wide(std)), "fake_score": normal(G1, *student)}
     batch = Batch(torch.zeros(36, 1).double(), torch.zeros(36, dtype=torch.int64))
     turn = Turn("student", views, batch, Given([points[:, :1], points[:, 1:]], [column(0.5)]), OneStep(2.0))
-    return torch.autograd.grad(weights @ term(turn), net.offset)[0].item()
+    return [each.item() for each in torch.autograd.grad(weights @ term(turn), (net.offset, net.matrix))]
+
+
+@pytest.mark.parametrize("term", [SID, RKL], ids=["sid", "rkl"])
+def test_class_to_forget_ends_on_the_width_of_the_other_too(term: Term):
+    assert pushes(term, (MEANS[1], STD), 0.9) == pytest.approx([0, 0], abs=1e-12)
+    assert pushes(term, (MEANS[1], 0.9), 0.9)[1] > 1e-2
 
 
 @pytest.mark.parametrize("ratio", [0.8, 1.0, 2.0, 3.45, 3.5, 3.55, 5.0])
 def test_score_identity_forgets_only_classes_less_than_three_and_a_half_times_as_wide_as_the_other(ratio: float):
     """At alpha 1.2: ``2 alpha_t^2 sigma^2 (m_f - m_o) / v_o^2 (.7 v_o / v_f - .2)``; the reverse KL never turns round."""
-    gap = MEANS[0] - MEANS[1]
+    gap, std = MEANS[0] - MEANS[1], ((ratio * V - SIGMA**2) / ALPHA**2) ** 0.5
+    first = MEANS[0], std  # the student that is its teacher
     expected = 2 * (ALPHA * SIGMA / V) ** 2 * gap * (0.7 / ratio - 0.2)
-    assert first_push(SID, ratio) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert pushes(SID, first, std)[0] == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert (expected > 1e-12) == (ratio < 3.5)
-    assert first_push(RKL, ratio) == pytest.approx(ALPHA**2 * gap / V, rel=1e-9)
+    assert pushes(RKL, first, std)[0] == pytest.approx(ALPHA**2 * gap / V, rel=1e-9)
 
 
 def test_a_fake_score_told_of_the_other_class_too_would_kill_the_term():

@@ -153,7 +153,7 @@ def densities() -> tuple[Tensor, Tensor, Tensor]:
 
 def test_best_critic_under_the_hinges_is_the_sign_of_the_difference_of_the_densities():
     """At every place, among all logits; what it costs then is ``2 min(p, q)``."""
-    x, p, q = densities()
+    _, p, q = densities()
     logits = torch.linspace(-3, 3, 241, dtype=torch.float64)[:, None]
     silent = torch.ones_like(logits)  # beyond its hinge
     cost = p * Hinge().critic(logits, -silent) + q * Hinge().critic(silent, logits)

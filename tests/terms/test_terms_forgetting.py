@@ -96,7 +96,7 @@ def test_class_to_forget_ends_on_the_width_of_the_other_too(term: Term):
 
 @pytest.mark.parametrize("ratio", [0.8, 1.0, 2.0, 3.45, 3.5, 3.55, 5.0])
 def test_score_identity_forgets_only_classes_less_than_three_and_a_half_times_as_wide_as_the_other(ratio: float):
-    """At alpha 1.2: ``2 alpha_t^2 sigma^2 (m_f - m_o) / v_o^2 (.7 v_o / v_f - .2)``; the reverse KL never turns round."""
+    """At alpha 1.2: ``2 alpha_t^2 sigma^2 (m_f - m_o) / v_o^2 (.7 v_o / v_f - .2)``; the reverse KL never turns."""
     gap, std = MEANS[0] - MEANS[1], ((ratio * V - SIGMA**2) / ALPHA**2) ** 0.5
     first = MEANS[0], std  # the student that is its teacher
     expected = 2 * (ALPHA * SIGMA / V) ** 2 * gap * (0.7 / ratio - 0.2)

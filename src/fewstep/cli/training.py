@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -126,7 +127,7 @@ def few_step_settings(document: Document, steps: int | None) -> list[str]:
     """
     if steps is None:
         return []
-    sampler = document.values.get("sampler")
+    sampler: Any = document.values.get("sampler")
     names = [name for name in sampler if _simple(name) == "fewstep"] if isinstance(sampler, dict) else []
     if not names:
         raise RecipeError(

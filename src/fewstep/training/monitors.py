@@ -19,6 +19,11 @@ class Monitor(ABC):
     def __call__(self, report: Report) -> None:
         """Look at one report."""
 
+    @property
+    @abstractmethod
+    def calm(self) -> bool:
+        """Whether the last reports let one suspect nothing: weights of a moment that is not calm may be ill already."""
+
 
 def watch(monitors: list[Monitor], report: Report) -> None:
     """Show a report to every monitor."""
@@ -32,6 +37,11 @@ class Finite(Monitor):
 
     patience: int = 3
     _bad: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def calm(self) -> bool:
+        """Whether the last gradient of every learner was finite."""
+        return not any(self._bad.values())
 
     def __call__(self, report: Report) -> None:
         """Count turns without a finite gradient."""
@@ -52,6 +62,11 @@ class Connected(Monitor):
 
     patience: int = 3
     _zero: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def calm(self) -> bool:
+        """Always: a term that trains nothing leaves the weights as healthy as they are."""
+        return True
 
     def __call__(self, report: Report) -> None:
         """Look at the gradients of single terms, when they were measured."""
@@ -78,6 +93,15 @@ class Lasting(Monitor):
     def illness(self, seen: Sequence[float]) -> str:
         """Return what is wrong with the critic and what to try, or nothing; the last look comes last."""
 
+    @abstractmethod
+    def suspects(self, seen: Sequence[float]) -> bool:
+        """Return whether the last of the looks could be the first of an illness."""
+
+    @property
+    def calm(self) -> bool:
+        """Whether no critic is suspected."""
+        return not any(self.suspects([*seen]) for seen in self._seen.values())
+
     def __call__(self, report: Report) -> None:
         """Remember the note, and look at all of them once there are so many."""
         if self.note not in report.notes:
@@ -96,6 +120,11 @@ class RunawayCritic(Lasting):
     note = "critic accuracy"
     turns: int = 200
     most: float = 0.995
+
+    def suspects(self, seen: Sequence[float]) -> bool:
+        """Average the last tenth of the looks: being always right for a few turns is what a good critic does."""
+        few = max(self.turns // 10, 1)
+        return len(seen) >= few and sum(seen[-few:]) / few > self.most
 
     def illness(self, seen: Sequence[float]) -> str:
         """Average the critic's accuracy."""
@@ -120,6 +149,10 @@ class ExplodingCritic(Lasting):
     note = "critic logit"
     turns: int = 20
     most: float = 50.0
+
+    def suspects(self, seen: Sequence[float]) -> bool:
+        """Look for a single one that is too large among the last quarter, as a majority of them need not be the last."""
+        return not all(each <= self.most for each in seen[-max(self.turns // 4, 1) :])
 
     def illness(self, seen: Sequence[float]) -> str:
         """Take the median of the sizes of the critic's logits."""

@@ -86,6 +86,17 @@ def test_runaway_critic_is_suspected_when_it_was_right_for_a_tenth_of_its_turns(
     assert not calm_after(monitor, "critic accuracy", 1.0)
 
 
+@pytest.mark.parametrize("monitor", [RunawayCritic(turns=3), ExplodingCritic(turns=3)], ids=["runaway", "exploding"])
+def test_heads_that_know_classes_are_watched_by_themselves(monitor):
+    fine, sick = {"critic accuracy": 0.6, "critic logit": 1.0}, {"critic accuracy": 1.0, "critic logit": 99.0}
+    notes = fine | {f"class {name}": value for name, value in sick.items()}
+    for _ in range(2):
+        monitor(report(notes=notes))
+    assert not monitor.calm
+    with pytest.raises(UnhealthyTraining, match="the critic 'student'"):
+        monitor(report(notes=notes))
+
+
 @pytest.fixture
 def healthy() -> torch.Tensor:
     return torch.randn(5, 8, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -83,11 +83,14 @@ class Connected(Monitor):
 
 @dataclass
 class Lasting(Monitor):
-    """Stops when what a learner's last ``turns`` looks noted of its critic is an illness together."""
+    """Stops when what a learner's last ``turns`` looks noted of its critic is an illness together.
+
+    Notes are those whose names end with ``note``, each by itself: heads that know classes have their own.
+    """
 
     note: ClassVar[str]
     turns: int
-    _seen: dict[str, deque[float]] = field(default_factory=dict, init=False)
+    _seen: dict[tuple[str, str], deque[float]] = field(default_factory=dict, init=False)
 
     @abstractmethod
     def illness(self, seen: Sequence[float]) -> str:
@@ -103,14 +106,13 @@ class Lasting(Monitor):
         return not any(self.suspects([*seen]) for seen in self._seen.values())
 
     def __call__(self, report: Report) -> None:
-        """Remember the note, and look at all of them once there are so many."""
-        if self.note not in report.notes:
-            return
-        seen = self._seen.setdefault(report.learner, deque(maxlen=self.turns))
-        seen.append(report.notes[self.note])
-        found = self.illness(seen) if len(seen) == self.turns else ""
-        if found:
-            raise UnhealthyTraining(f"At step {report.step} the critic {report.learner!r} {found}")
+        """Remember the notes, and look at all of a name once there are so many."""
+        for name in (name for name in report.notes if name.endswith(self.note)):
+            seen = self._seen.setdefault((report.learner, name), deque(maxlen=self.turns))
+            seen.append(report.notes[name])
+            found = self.illness(seen) if len(seen) == self.turns else ""
+            if found:
+                raise UnhealthyTraining(f"At step {report.step} the critic {report.learner!r} {found}")
 
 
 @dataclass

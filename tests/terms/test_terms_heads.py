@@ -269,7 +269,7 @@ def test_the_best_classifier_is_at_rest():
 
 @pytest.mark.parametrize("shift", [0.0, 60.0])
 def test_a_classifier_notes_how_sure_it_is_that_an_item_of_its_class_is_data(shift: float):
-    turn, weights, _ = both_classes("fake_score", BestClassifier(shift))
+    turn, _, _ = both_classes("fake_score", BestClassifier(shift))
     Discriminate(at(1.0), Classes())(turn)
     real, fake = (turn.noised(on, at(1.0), "adversarial") for on in ("data", "samples"))
     odds = [

@@ -15,9 +15,7 @@ from fewstep.jobs.record import holds_run, read_log
 __all__ = ["Seen", "Series", "direction", "see", "sparkline"]
 
 BARS = "▁▂▃▄▅▆▇█"
-GOOD: tuple[
-    tuple[str, str], ...
-] = (  # what a name holds, the first that it does -> where it is good: down, or a number
+GOOD: tuple[tuple[str, str], ...] = (  # what a name holds (the first counts) -> where it is good: down, or a number
     ("look: score", "down"),
     ("look: frechet", "down"),
     ("colour drift", "down"),

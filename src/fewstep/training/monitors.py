@@ -153,7 +153,7 @@ class ExplodingCritic(Lasting):
     most: float = 50.0
 
     def suspects(self, seen: Sequence[float]) -> bool:
-        """Look for a single one that is too large among the last quarter, as a majority of them need not be the last."""
+        """Look for one that is too large among the last quarter: those of an illness need not all be."""
         return not all(each <= self.most for each in seen[-max(self.turns // 4, 1) :])
 
     def illness(self, seen: Sequence[float]) -> str:

@@ -34,6 +34,10 @@ class Rollout(ABC):
     def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> "Rolled":
         """Return samples of the shape of ``like``, with a graph where the paper has one."""
 
+    def at(self, progress: Progress) -> "Rollout":
+        """Return the rollout as it is at this point of the training; by default it is always the same."""
+        return self
+
 
 @dataclass(frozen=True)
 class Stop:

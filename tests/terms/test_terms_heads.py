@@ -74,8 +74,49 @@ def test_every_place_of_every_head_costs_for_itself(loss: GanLoss):
     ("loss", "cost"), [(Hinge(), 2), (Softplus(), 2 * math.log(2)), (Clamped(), 2 * math.log(2))], ids=str
 )
 def test_heads_at_zero_cost_what_guessing_costs(loss: GanLoss, cost: float):
-    found = Discriminate(at(1.0), loss)(turn_of("fake_score", Says(0.0)))
+    turn = turn_of("fake_score", Says(0.0))
+    found = Discriminate(at(1.0), loss)(turn)
     assert torch.allclose(found, torch.full_like(found, cost))
+    assert turn.notes["critic gap"] == pytest.approx(0, abs=1e-9)
+
+
+@LOSSES
+def test_guess_is_the_least_that_a_constant_logit_costs_at_equal_laws(loss: GanLoss):
+    """Laws that are one give every item the same odds, so the best logit is a constant; there its verdict is 0."""
+    logits = torch.linspace(-3, 3, 6001, dtype=torch.float64)
+    cost = loss.critic(logits, logits)
+    assert cost.min().item() == pytest.approx(loss.guess, abs=1e-12)
+    assert cost[loss.verdict(logits).abs().argmin()].item() == pytest.approx(loss.guess, abs=1e-12)
+
+
+@LOSSES
+def test_gap_is_what_the_critic_saves_by_its_cost(loss: GanLoss):
+    turn = turn_of("fake_score", Says())
+    cost = Discriminate(at(1.0), loss)(turn)
+    assert turn.notes["critic gap"] == pytest.approx(loss.guess - cost.mean().item())
+
+
+def test_accuracy_of_least_squares_is_by_the_middle_of_its_aims():
+    """Data at 0.9 and samples at 0.1 are told apart, though all are above 0."""
+
+    class Right(Says):
+        def forward(self, x, label, c=None, *, judge=0):
+            return [torch.where(x[:, :1] > 0, 0.9, 0.1).double() * self.slope]
+
+    turn = turn_of("fake_score", Right())
+    turn.batch = Batch(column(50.0, 50.0)[:, None])
+    turn.draws = Given([column(-99.0, -99.0)[:, None]] * 2 + [column(0.0, 0.0)[:, None]], [column(0.5)] * 3)
+    Discriminate(at(1.0), LeastSquares())(turn)
+    assert turn.notes["critic accuracy"] == 1
+    assert turn.notes["critic logit"] == pytest.approx(0.4)
+    assert turn.notes["critic gap"] == pytest.approx(0.5 - 0.02)
+    assert "critic ratio" not in turn.notes
+
+
+@pytest.mark.parametrize("limit", [0.0, -0.5, math.nan])
+def test_a_clamp_that_leaves_no_logit_is_refused(limit: float):
+    with pytest.raises(RecipeError, match="accepted is a limit above 0"):
+        Clamped(limit)
 
 
 def test_beyond_the_clamp_there_is_exactly_no_gradient():
@@ -250,6 +291,32 @@ def test_the_best_classifier_is_at_rest():
     assert gradient(0.0) == pytest.approx(0, abs=1e-4)
     assert gradient(0.5) > 0.05
     assert gradient(-0.5) < -0.05
+
+
+@pytest.mark.parametrize("shift", [0.0, 60.0])
+def test_a_classifier_notes_how_sure_it_is_that_an_item_of_its_class_is_data(shift: float):
+    turn, _, _ = both_classes("fake_score", BestClassifier(shift))
+    Discriminate(at(1.0), Classes())(turn)
+    real, fake = (turn.noised(on, at(1.0), "adversarial") for on in ("data", "samples"))
+    odds = [
+        torch.stack([normal(G1, m, s).log_density(x.x, x.t) for m, s in zip(MEANS, STDS, strict=True)], 1)
+        .gather(1, turn.c[:, None])[:, 0]
+        .sub(normal(G1, *G1A).log_density(x.x, x.t))
+        .add(shift)
+        for x in (real, fake)
+    ]
+    size = (odds[0].abs().mean() + odds[1].abs().mean()) / 2
+    right = ((odds[0] > 0).double().mean() + (odds[1] < 0).double().mean()) / 2
+    assert turn.notes["class critic logit"] == pytest.approx(size.item())
+    assert turn.notes["class critic accuracy"] == pytest.approx(right.item())
+    assert "class critic gap" not in turn.notes
+
+
+def test_log_odds_of_the_best_classifier_are_those_of_the_joint_law():
+    """So the ratio of its samples is 1 on average."""
+    turn, weights, _ = both_classes("fake_score", BestClassifier())
+    said = turn.judged("", turn.noised("samples", at(1.0), "adversarial"))[0]
+    assert (weights @ Classes().verdict(said)[:, 0].exp()).item() == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(("critic", "loss"), [(Says(), Classes()), (BestClassifier(), Hinge())], ids=["says", "best"])

@@ -209,7 +209,7 @@ def _loop(run: _Run) -> None:
             if main and last and (training.step % apart == 0 or training.step == training.steps):
                 record.seconds = time.perf_counter() - began
                 note = f"score {_look(run):.4g}"
-                if run.pulse.calm:  # the last checkpoint is a healthy one
+                if run.pulse.calm and run.doctor.calm:  # the last checkpoint is a healthy one
                     record.save(training)
             move(training.step, training.steps, note)
             live.sign(training.step, time.perf_counter() - began)

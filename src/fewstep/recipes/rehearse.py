@@ -42,7 +42,8 @@ def rehearse(training: Training, example: Batch) -> None:
             for title, term in learner.terms.items():
                 _refuse_unfit(name, learner, term, few)
                 for progress in (Progress(0, learner.total), Progress(learner.total, learner.total)):
-                    turn = Turn(name, views, few, Draws(0, few.x0.device), training.rollout, progress)
+                    rollout = training.rollout.at(progress)
+                    turn = Turn(name, views, few, Draws(0, few.x0.device), rollout, progress)
                     _try(f"{title} of the learner {name!r}", term, turn)
 
 

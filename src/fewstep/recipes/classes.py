@@ -1,10 +1,9 @@
 """Does every class exist that a recipe names by its label?"""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from fewstep.errors import RecipeError
+from fewstep.recipes.pieces import pieces
 from fewstep.recipes.schema import Recipe
 
 __all__ = ["refuse_unknown_classes"]
@@ -21,23 +20,9 @@ class _NamesClasses(Protocol):
 
 def refuse_unknown_classes(recipe: Recipe, classes: int) -> None:
     """Raise ``RecipeError`` when a piece names a label that data of so many classes have not."""
-    for piece in _pieces(recipe):
+    for piece in pieces(recipe):
         named = piece.named_classes if isinstance(piece, _NamesClasses) else ()
         for label in (label for label in named if not 0 <= label < classes):
             known = f"{classes} classes, with the labels 0 to {classes - 1}" if classes else "no classes"
             where = "" if isinstance(piece, Recipe) else f" in {type(piece).__name__}"
             raise RecipeError(f"the recipe names the class {label}{where}, but these data have {known}. Name another.")
-
-
-def _pieces(piece: Any) -> Iterator[Any]:
-    """Yield a piece and everything inside, depth first."""
-    yield piece
-    inside: list[Any] = []
-    if isinstance(piece, Mapping):
-        inside = list(piece.values())
-    elif isinstance(piece, tuple | list):
-        inside = list(piece)
-    elif is_dataclass(piece) and not isinstance(piece, type):
-        inside = [getattr(piece, field.name) for field in fields(piece)]
-    for part in inside:
-        yield from _pieces(part)

@@ -25,6 +25,9 @@ class GanLoss(ABC):
     ratios: ClassVar[bool] = False
     """Whether the logits of the best critic are logarithms of a density ratio."""
 
+    asks_ratio: ClassVar[bool] = False
+    """Whether the generator's cost is what it says of such logits alone."""
+
     classes: ClassVar[bool] = False
     """Whether it is one for the heads that know classes, or for all others."""
 
@@ -73,6 +76,8 @@ class Logistic(Softplus):
     """
 
     divergence: Divergence = field(default_factory=JensenShannon)
+
+    asks_ratio = True
 
     def generator(self, fake: Logits) -> Costs:
         """Return the divergence's cost of the logit."""

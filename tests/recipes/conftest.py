@@ -1,27 +1,17 @@
-"""A teacher of the digits' form that has learned nothing, for recipes that are put together but hardly run."""
+"""What recipes are put together with: a teacher and items of the digits' form."""
 
 import pytest
 import torch
 
 import fewstep as fs
 from fewstep.batch import Batch
-from fewstep.denoiser import Denoiser
-from fewstep.networks import UNet
-from fewstep.process import EDM
-from fewstep.times import Karras
+from young import young_teacher
 
 
 @pytest.fixture(scope="session")
 def young() -> fs.Model:
-    """A U-Net with parts of the names that recipes know; do not change it."""
-    torch.manual_seed(0)
-    settings = {"channels": 1, "classes": 10, "widths": [8, 8], "depth": 1}
-    net = UNet(**settings)
-    with torch.no_grad():
-        for parameter in net.parameters():  # also where a new network is silent
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    view = Denoiser(net.requires_grad_(False).eval(), EDM(sigma_data=0.7))
-    return fs.Model(view, fs.ManyStep(Karras()), (1, 8, 8), fs.Digits().classes, {"unet": settings})
+    """A teacher that has learned nothing; do not change it."""
+    return young_teacher()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import fewstep as fs
+from fewstep.guidance import Override
 from fewstep.jobs.stages import foresee
 from fewstep.recipes import load_recipe
 from young import young_teacher
@@ -39,6 +40,12 @@ WRONG = {
     "adapters": ("dmd2-lora", ["learners.fake_score.lora.targets=[atention]"], "atention"),
     "adapter file": ("hipa", ["learners.student.lora.file=nowhere.safetensors"], r"nowhere\.safetensors"),
     "class": ("sfd", ["frozen.teacher.guidance=[{override: {forgotten: 10, to: 1}}]"], r"names the class 10 .*0 to 9"),
+    "name": ("sfd", ["unjudged=[teh five]"], r"'teh five' is no class of the data"),
+    "name, first stage": (
+        "msd",
+        ["begins.learners.student.network.routed.parts=[[zero],[one]]"],
+        r"'zero' is no class",
+    ),
     "part": ("msd", [SMALL, "begins.learners.student.network.routed.parts=[[0,1,2,3,4,5,6,7,8,9],[]]"], "1 is empty"),
     "origin": ("msd", [SMALL, "learners.fake_score.heads=midle"], "no part 'midle'"),
 }
@@ -69,3 +76,19 @@ def test_a_first_stage_that_is_done_is_not_looked_at_again(young):
     foresee(load_recipe("nitrofusion"), fs.Digits(), wrong, begun)
     with pytest.raises(fs.RecipeError, match="nobody"):
         foresee(load_recipe("nitrofusion"), fs.Digits(), wrong, young)
+
+
+def test_a_run_knows_classes_by_number_that_its_recipe_knows_by_name(young, tmp_path: Path, monkeypatch):
+    data, seen = fs.Digits(), []
+    monkeypatch.setattr(data, "classes", tuple(f"digit {name}" for name in data.classes), raising=False)
+
+    def stop(recipe, *given):
+        seen.append(recipe)
+        raise fs.RecipeError("enough")
+
+    monkeypatch.setattr(import_module("fewstep.jobs.fit"), "_prepare", stop)
+    settings = ["frozen.teacher.guidance=[{override: {forgotten: digit 3, to: digit 7}}]", "shares={digit 3: 0.2}"]
+    with pytest.raises(fs.RecipeError, match="enough"):
+        fs.distill(young, data, fs.Options(tmp_path, settings=settings, show=False), "sfd")
+    assert seen[0].frozen["teacher"].guidance == (Override((3,), 7),)
+    assert seen[0].shares == {3: 0.2}

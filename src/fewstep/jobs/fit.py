@@ -26,9 +26,10 @@ from fewstep.jobs.progress import bar
 from fewstep.jobs.pulse import EVERY, Pulse, raw, room
 from fewstep.jobs.record import Record
 from fewstep.jobs.stages import foresee, stage_settings, student_of
+from fewstep.labels import numbers
 from fewstep.model import Model
 from fewstep.networks import LORA, merged
-from fewstep.recipes import Base, Recipe, assemble, load_recipe
+from fewstep.recipes import Base, Recipe, assemble, load_recipe, numbered
 from fewstep.store import load_model, read_run, save_model
 from fewstep.training import Collapse, Training, checkpoints, load_weights, train, weights_bytes
 from fewstep.versions import hardware, versions
@@ -104,7 +105,7 @@ def fit(
     another recipe is run for it, and ``UnhealthyTraining`` with a diagnosis when a monitor stops the run; the last
     healthy and the best weights are kept.
     """
-    origin = start or teacher
+    recipe, origin = numbered(recipe, data.classes), start or teacher
     if (recipe.begins or recipe.pairs) and not (options.folder / "run.json").is_file():
         foresee(recipe, data, options.settings, teacher, start)
     if recipe.begins:
@@ -164,7 +165,7 @@ def _prepare(
         net.to(accelerator.device)
     assembly.training.prepare(accelerator)
     record.resume(assembly.training)
-    judge = judge_for(data, cache=options.cache).without(recipe.unjudged)
+    judge = judge_for(data, cache=options.cache).without(numbers(recipe.unjudged))
     reference = reference_of(data, teacher, judge.labels)
     best = float(record.best.get("score", math.inf))
     same = None if teacher is None else features_of(judge, reference[0])
@@ -212,7 +213,8 @@ def _stream(run: _Run) -> Iterator[Batch]:
     """Return the batches that are still to come, this process' share of each."""
     acc, options = run.accelerator, run.options
     ranks = {"rank": acc.process_index, "world": acc.num_processes}
-    source = Oversampled(run.source, run.recipe.shares) if run.recipe.shares else run.source
+    shares = dict(zip(numbers(run.recipe.shares), run.recipe.shares.values(), strict=True))
+    source = Oversampled(run.source, shares) if shares else run.source
     return batches(source, run.recipe.batch, seed=options.seed, start=run.training.step, **ranks)
 
 

@@ -1,4 +1,4 @@
-"""What comes before a training: the recipe that it begins with, and a look ahead at what would be refused after that."""
+"""What comes before a training: the recipe that it begins with, and a look ahead at what would be refused then."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from fewstep.data import Data
 from fewstep.jobs.plan import resized
 from fewstep.model import Model
 from fewstep.networks import merged
-from fewstep.recipes import Assembly, Recipe, assemble, load_recipe
+from fewstep.recipes import Assembly, Recipe, assemble, load_recipe, numbered
 
 __all__ = ["BEGINS", "foresee", "stage_settings", "student_of"]
 
@@ -37,7 +37,7 @@ def foresee(
     nothing is drawn from torch's global generator.  Returns the student, untrained, on the CPU as the models that are
     given.  Raises whatever ``assemble`` raises of this recipe or the first one, which costs no training yet.
     """
-    origin = start or teacher
+    recipe, origin = numbered(recipe, data.classes), start or teacher
     if recipe.begins and (teacher is None or teacher.facts.get("recipe") != recipe.begins):
         first = stage_settings(settings)
         teacher = foresee(load_recipe(recipe.begins, first), data, first, teacher)

@@ -56,7 +56,7 @@ class DistributionMatching(Term):
             )
 
     def networks(self) -> tuple[str, ...]:
-        """Return the networks whose difference is the direction, those under its guide, and the critic if it has one."""
+        """Return those whose difference is the direction, those that are guided, and the critic if there is one."""
         named = (*aims(self.real), *(() if self.fake is None else (self.fake,)), *asked(self.guide))
         return (*dict.fromkeys(named), *(() if self.divergence.constant else (self.ratio.critic,)))
 

@@ -3,7 +3,7 @@
     python benchmarks/students.py [RUN_OF_MSD RUN_OF_FULL_SIZE] [--rounds 15] [--threads 1]
 
 Without folders the networks of the recipes msd-tsm and edm are built as they are, for digits; speed does not depend on
-weights.  With the folders of a finished run of msd and of one of dmd2-no-gan, these are timed, and their Fréchet
+weights.  With the folders of a finished run of msd and of one of dmd, these are timed, and their Fréchet
 distances in one call are printed too.  Each round times one call of both, one after the other in changing order, on the
 same noise; what is printed are medians.  "mixed" batches hold all classes, so that every student is called for its
 share of the items; those of "one class" go through one student.  Target: half the seconds per image or less in the

@@ -18,7 +18,7 @@ from fewstep.evaluate.ink import COLOURS, look_of
 from fewstep.evaluate.results import Result, Trial, best_of, full, merged, over_seeds, read_results, write_results
 
 FIELDS = "data, recipe, calls, frechet, spread, ratio_to_teacher, updates, train_seconds, seeds, commit, hardware"
-FIELDS += ", pair_seconds"
+FIELDS += ", pair_seconds, recall"
 
 
 def trial(scale: float, calls: tuple[int, ...] = (1, 2), commit: str | None = "abc") -> Trial:

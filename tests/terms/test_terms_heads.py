@@ -137,7 +137,7 @@ def test_next_needs_a_call():
 
 
 def test_real_and_generated_items_meet_the_critic_at_the_students_next_time_with_noises_of_their_own():
-    """On data at one point, which the student finds, both have the same law, and guessing is best."""
+    """On data at one point, which the student finds, both have the same law."""
     path, point = PATHS["linear"], torch.full((4, 1), 0.7, dtype=torch.float64)
     student = Denoiser(Affine(column(0.7), 0 * column(1.0)[None]), path, X0())
     z = torch.randn(3, 4, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -156,6 +156,23 @@ def test_real_and_generated_items_meet_the_critic_at_the_students_next_time_with
     assert torch.allclose(real.x, (1 - s) * 0.7 + s * z[2], atol=1e-9)
 
 
+@pytest.mark.parametrize(("found", "rests"), [(0.7, True), (0.4, False)])
+def test_guessing_is_best_on_data_at_one_point_once_the_student_has_found_it(found: float, rests: bool):
+    """Every logit 0: the critic is at rest exactly there, it costs ``2 ln 2``, and the student has nothing to learn."""
+    path, (points, weights) = PATHS["linear"], normal_points(4, 2)
+    student = Denoiser(Affine(column(found), 0 * column(1.0)[None]), path, X0())
+    critic, law = Says(0.0), Next(Trailing(1.0), 4)
+    draws = Given([points[:, :1], points[:, :1], points[:, 1:]], [column(0.1), column(0.7), column(0.2)])
+    views = {"student": student, "fake_score": Denoiser(critic, path, X0())}
+    batch, rollout = Batch(column(0.7).expand(16, 1)), FromData(Along(Trailing(1.0), 0.0, 1.0))
+    turn = Turn("fake_score", views, batch, draws, rollout)
+    cost = weights @ Discriminate(law, Clamped())(turn)
+    assert cost.item() == pytest.approx(2 * math.log(2))
+    assert (abs(torch.autograd.grad(cost, critic.slope)[0].item()) < 1e-12) == rests
+    pull = torch.autograd.grad((weights @ Adversarial(times=law, loss=Clamped())(turn)), student.net.offset)[0]
+    assert pull.item() == 0
+
+
 # --- ADD: the pull of the teacher
 
 
@@ -168,6 +185,15 @@ def test_the_pull_of_the_teacher_is_towards_its_mean(normaliser, c: float):
     found = on_g1(term, views={"teacher": normal(G1, *TEACHER)})
     assert found == pytest.approx([c * (1 - k) * (a - mean), c * (1 - k) * b], abs=1e-9)
     assert term.networks() == ("teacher",)
+
+
+def test_the_pull_of_the_teacher_alone_ends_on_its_mean():
+    """Without an adversary, or with one that counts for nothing beside it, every noise becomes the mean."""
+    term, student = DistributionMatching(fake=None, normaliser=Signal(), times=at(1.0)), G1A
+    for _ in range(60):
+        slopes = on_g1(term, student, views={"teacher": normal(G1, *TEACHER)})
+        student = tuple(each - slope for each, slope in zip(student, slopes, strict=True))
+    assert student == pytest.approx((TEACHER[0], 0.0), abs=1e-6)
 
 
 # --- ADC-GAN: the law of items and classes together

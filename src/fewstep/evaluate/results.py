@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -34,7 +34,8 @@ class Result:
     ``ratio_to_teacher`` the mean over the distance of the teacher with all its calls.  ``updates`` are those of the
     student, ``train_seconds`` the mean time that they took with the looks at samples between, ``pair_seconds`` what the
     teacher took before to make stored pairs, once for all seeds.  ``commit`` ends in "+" when the package differed from
-    it.  The line ``real`` is the floor: real data against real data.
+    it.  ``recall`` is the mean share of real items that lie among the generated ones (None: not kept).  The line
+    ``real`` is the floor: real data against real data.
     """
 
     data: str
@@ -49,11 +50,12 @@ class Result:
     commit: str | None
     hardware: str
     pair_seconds: float | None = None
+    recall: float | None = None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trained model as measured: Frechet distances by calls, and what it took."""
+    """One trained model as measured: Frechet distances and recall by calls, and what it took."""
 
     frechet: Mapping[int, float]
     updates: int
@@ -61,6 +63,7 @@ class Trial:
     commit: str | None
     hardware: str
     pair_seconds: float = 0.0
+    recall: Mapping[int, float] = field(default_factory=dict)
 
 
 def over_seeds(data: str, recipe: str, trials: Sequence[Trial], teacher: float) -> list[Result]:
@@ -71,6 +74,7 @@ def over_seeds(data: str, recipe: str, trials: Sequence[Trial], teacher: float) 
     lines = []
     for calls in sorted({calls for trial in trials for calls in trial.frechet}):
         found = [trial.frechet[calls] for trial in trials if calls in trial.frechet]
+        recall = [trial.recall[calls] for trial in trials if calls in trial.recall]
         lines.append(
             Result(
                 data=data,
@@ -85,6 +89,7 @@ def over_seeds(data: str, recipe: str, trials: Sequence[Trial], teacher: float) 
                 commit=", ".join(commits) or None,
                 hardware=hardware,
                 pair_seconds=round(mean(trial.pair_seconds for trial in trials), 1),
+                recall=round(mean(recall), DIGITS) if recall else None,
             )
         )
     return lines

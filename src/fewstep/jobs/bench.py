@@ -206,10 +206,12 @@ def _trial(state: _Bench, folder: Path, jobs: Sequence[tuple[Model, int]], updat
     """Measure what was not measured yet."""
     kept, facts = measured_once(folder, jobs, state.by), jobs[0][0].facts
     wanted = {model.calls(steps) for model, steps in jobs}
-    found = {calls: row.frechet for calls, row in kept.rows.items() if calls in wanted and row.frechet is not None}
+    rows = {calls: row for calls, row in kept.rows.items() if calls in wanted}
+    found = {calls: row.frechet for calls, row in rows.items() if row.frechet is not None}
+    recall = {calls: row.recall for calls, row in rows.items() if row.recall is not None}
     machine = f"{facts['hardware']}, torch {facts['versions']['torch']}"
     seconds, pairs = float(facts["training seconds"]), float(facts.get("pair seconds", 0))
-    return Trial(found, updates, seconds, kept.commit, machine, pairs)
+    return Trial(found, updates, seconds, kept.commit, machine, pairs, recall)
 
 
 def _teacher_lines(state: _Bench, recipe: Recipe) -> list[Result]:

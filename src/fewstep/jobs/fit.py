@@ -36,7 +36,7 @@ from fewstep.versions import hardware, versions
 
 __all__ = ["Options", "distill", "fit", "train_teacher"]
 
-BEST = "dmd2-no-gan"  # the best of the recipes by docs/results.md, and it needs no data
+BEST = "dmd2-no-gan"  # the best by docs/results.md of one stage for one to four calls, and it needs no data
 LOGGED = 200  # turns of each learner that are written down; more only make the curves denser
 
 

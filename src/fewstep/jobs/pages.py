@@ -16,6 +16,7 @@ Written by `fewstep bench` from [results.json](results.json); do not edit. A lin
 set at a number of network calls: mean and standard deviation (with n - 1) over seeds. All recipes of a data set
 begin with one teacher. A model is judged on as many samples as there are real items (at most 10,000), of labels in the
 proportions of the real data and seeds from 1,000,000 on; its checkpoint was chosen by the same distance on other seeds.
+Recall, the share of real items that lie among generated ones, is that at the number of calls with the best distance.
 The floor is one half of the real data against the other, at half the samples, so biased upwards a little more.
 Seconds are those of the training with its looks at samples, the stage before included; after a plus those in which the
 teacher made stored pairs, once for all seeds and for every recipe that uses the same. They are seconds of the wall: a
@@ -41,7 +42,7 @@ def results_page(results: Sequence[Result], recipes: Mapping[str, Recipe], remar
 
 
 def readme_table(results: Sequence[Result], recipes: Mapping[str, Recipe]) -> str:
-    """Return a table of the teacher and the best recipes: the best of each family, then the best of all, by family.
+    """Return a table of the teacher and of recipes: the best of each family, then the next best of all, by family.
 
     Of the first data set only.
     """
@@ -54,7 +55,9 @@ def readme_table(results: Sequence[Result], recipes: Mapping[str, Recipe]) -> st
         about = [recipes[name].source, needs(recipes[name])] if name in recipes else ["-", "-"]
         rows.append([f"`{name}`", *about, *_cells(grouped[name], calls), _seconds(grouped[name])])
     known = len(set(grouped) - {REAL, TEACHER})
-    shown = f"The {len(rows) - 1} best of {known} recipes, by family." if len(rows) - 1 < known else "All recipes."
+    shown = f"{len(rows) - 1} of {known} recipes: the best of each family, then the next best of all."
+    if len(rows) - 1 == known:
+        shown = "All recipes."
     return f"{_markdown(head, rows)}\n{_wrapped(f'{shown} {_about(lines, data)}')}\n"
 
 
@@ -85,16 +88,17 @@ def _about(lines: Sequence[Result], data: str) -> str:
     """Say what the lines were measured with, and what the teacher and real data get."""
     students = [line for line in lines if line.recipe not in (REAL, TEACHER)] or list(lines)
     machines = "; ".join(dict.fromkeys(line.hardware for line in students))
-    commits = ", ".join(sorted({f"`{line.commit}`" for line in students if line.commit})) or "not recorded"
+    commits = {commit for line in students if line.commit for commit in line.commit.split(", ")}
     seeds = sorted({line.seeds for line in students})
     floor = next(
         (f"; the floor, real data against itself, is {line.frechet:#.3g}" for line in lines if line.recipe == REAL), ""
     )
     teacher = full(lines)
+    recall = f", with recall {teacher.recall:.2f}" if teacher.recall is not None else ""
     return (
         f"Fréchet distance on {data}, seeds per recipe: {' or '.join(map(str, seeds))}. The teacher at {teacher.calls} "
-        f"calls gets {distance(teacher)}{floor}. Reproduce: `fewstep bench {data} --recipes all`. "
-        f"Measured on: {machines}; commit: {commits}."
+        f"calls gets {distance(teacher)}{recall}{floor}. Reproduce: `fewstep bench {data} --recipes all`. "
+        f"Measured on: {machines}; at {', '.join(f'`{commit}`' for commit in sorted(commits)) or 'no recorded commit'}."
     )
 
 
@@ -103,8 +107,9 @@ def _full_table(grouped: Grouped, recipes: Mapping[str, Recipe]) -> str:
     calls = calls_of([line for lines in grouped.values() for line in lines])
     cut = {line.calls: line.frechet for line in grouped.get(TEACHER, ())}
     head = ["recipe", "family", *(f"{count} call{'s' if count > 1 else ''}" for count in calls)]
-    head += ["best / teacher", "updates", "seconds", "seeds", *(f"beats the teacher at {count} by" for count in calls)]
-    rows = [["teacher, cut", "", *_cells(grouped[TEACHER], calls), *_cost(grouped[TEACHER][:0]), *[""] * len(calls)]]
+    head += ["best / teacher", "recall", "updates", "seconds", "seeds"]
+    head += [f"beats the teacher at {count} by" for count in calls]
+    rows = [["teacher, cut", "", *_cells(grouped[TEACHER], calls), *_cost(()), *[""] * len(calls)]]
     for name in sorted(set(grouped) - {REAL, TEACHER}, key=lambda name: (_family(name, recipes), name)):
         lines = grouped[name]
         at = {line.calls: line.frechet for line in lines}
@@ -114,11 +119,12 @@ def _full_table(grouped: Grouped, recipes: Mapping[str, Recipe]) -> str:
 
 
 def _cost(lines: Sequence[Result]) -> list[str]:
-    """Write ratio of the best, updates, seconds and seeds."""
+    """Write ratio and recall of the best, updates, seconds and seeds."""
     if not lines:
-        return [""] * 4
-    ratio, updates = best_of(lines).ratio_to_teacher, lines[0].updates
-    said = ["-" if ratio is None else f"{ratio:.2f}", "-" if updates is None else f"{updates:,}"]
+        return [""] * 5
+    best, updates = best_of(lines), lines[0].updates
+    said = ["-" if number is None else f"{number:.2f}" for number in (best.ratio_to_teacher, best.recall)]
+    said.append("-" if updates is None else f"{updates:,}")
     return [*said, _seconds(lines).removesuffix(" s"), str(lines[0].seeds)]
 
 

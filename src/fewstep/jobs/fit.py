@@ -25,9 +25,11 @@ from fewstep.jobs.pipelines import KEPT
 from fewstep.jobs.progress import bar
 from fewstep.jobs.pulse import EVERY, Pulse, raw, room
 from fewstep.jobs.record import Record
+from fewstep.jobs.stages import foresee, stage_settings, student_of
+from fewstep.labels import numbers
 from fewstep.model import Model
 from fewstep.networks import LORA, merged
-from fewstep.recipes import Assembly, Base, Recipe, assemble, load_recipe
+from fewstep.recipes import Base, Recipe, assemble, load_recipe, numbered
 from fewstep.store import load_model, read_run, save_model
 from fewstep.training import Collapse, Training, checkpoints, load_weights, train, weights_bytes
 from fewstep.versions import hardware, versions
@@ -35,7 +37,6 @@ from fewstep.versions import hardware, versions
 __all__ = ["Options", "distill", "fit", "train_teacher"]
 
 BEST = "dmd2-no-gan"  # the best by docs/results.md of one stage for one to four calls, and it needs no data
-BEGINS = "begins."  # what the settings for the stage before begin with
 LOGGED = 200  # turns of each learner that are written down; more only make the curves denser
 
 
@@ -100,10 +101,13 @@ def fit(
     A recipe that ``begins`` with another one runs that first, in the folder ``begin``, unless it made the teacher;
     settings ``begins.path=value`` are for it.  What was given stays at hand for recipes that ask for the origin,
     unless that is ``start``.
-    Raises ``RecipeError`` when the folder holds another run, and ``UnhealthyTraining`` with a diagnosis when a
-    monitor stops the run; the last healthy and the best weights are kept.
+    Raises ``RecipeError`` when the folder holds another run, or for a recipe that cannot work, before pairs are made or
+    another recipe is run for it, and ``UnhealthyTraining`` with a diagnosis when a monitor stops the run; the last
+    healthy and the best weights are kept.
     """
-    origin = start or teacher
+    recipe, origin = numbered(recipe, data.classes), start or teacher
+    if (recipe.begins or recipe.pairs) and not (options.folder / "run.json").is_file():
+        foresee(recipe, data, options.settings, teacher, start)
     if recipe.begins:
         teacher, first = _begun(recipe, data, options, teacher)
         origin = start or first
@@ -135,11 +139,6 @@ def _begun(recipe: Recipe, data: Data, options: Options, teacher: Model | None) 
     return fit(load_recipe(recipe.begins, settings), recipe.begins, data, first, teacher), teacher
 
 
-def stage_settings(settings: Sequence[str]) -> list[str]:
-    """Return the settings that are meant for the recipe with which another one begins."""
-    return [setting.removeprefix(BEGINS) for setting in settings if setting.startswith(BEGINS)]
-
-
 def _prepare(
     recipe: Recipe, data: Data, options: Options, given: tuple[Model | None, Model | None], record: Record
 ) -> _Run:
@@ -166,14 +165,14 @@ def _prepare(
         net.to(accelerator.device)
     assembly.training.prepare(accelerator)
     record.resume(assembly.training)
-    judge = judge_for(data, cache=options.cache).without(recipe.unjudged)
+    judge = judge_for(data, cache=options.cache).without(numbers(recipe.unjudged))
     reference = reference_of(data, teacher, judge.labels)
     best = float(record.best.get("score", math.inf))
     same = None if teacher is None else features_of(judge, reference[0])
     doctor = Doctor(judge, Collapse.against(*reference), recipe.judged, _pitfalls(recipe), best, same)
     if teacher is not None and recipe.base is not None:
         teacher.to("cpu")  # in the place of it there is one in fewer bits
-    model = _model(assembly, recipe, data)
+    model = student_of(assembly, recipe, data)
     pulse = Pulse.of(*reference, doctor.judge.labels, room(raw(model, assembly.training), recipe.batch))
     before = {} if not recipe.begins or teacher is None else teacher.facts
     watched = (doctor, pulse, record)
@@ -184,11 +183,6 @@ def _pitfalls(recipe: Recipe) -> str:
     """Return what may go wrong with the student's terms, once each."""
     terms = [term for _, term in recipe.learners["student"].objective.items()]
     return " ".join(dict.fromkeys(term.PITFALLS for term in terms if term.PITFALLS))
-
-
-def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
-    shape, classes = tuple(data.shape), tuple(data.classes)
-    return Model(assembly.student, recipe.sampler, shape, classes, assembly.network, condition=data.condition)
 
 
 def _loop(run: _Run) -> None:
@@ -219,7 +213,8 @@ def _stream(run: _Run) -> Iterator[Batch]:
     """Return the batches that are still to come, this process' share of each."""
     acc, options = run.accelerator, run.options
     ranks = {"rank": acc.process_index, "world": acc.num_processes}
-    source = Oversampled(run.source, run.recipe.shares) if run.recipe.shares else run.source
+    shares = dict(zip(numbers(run.recipe.shares), run.recipe.shares.values(), strict=True))
+    source = Oversampled(run.source, shares) if shares else run.source
     return batches(source, run.recipe.batch, seed=options.seed, start=run.training.step, **ranks)
 
 

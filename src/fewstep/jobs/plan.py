@@ -20,7 +20,7 @@ from fewstep.jobs.health import SEEDS
 from fewstep.jobs.machine import this_machine
 from fewstep.jobs.pulse import EVERY, beat_size, conditions_of, raw, room
 from fewstep.model import Model
-from fewstep.recipes import Assembly, PairsSpec, Recipe, assemble, guide
+from fewstep.recipes import Assembly, PairsSpec, Recipe, assemble, guide, numbered
 from fewstep.training import Training, train
 from fewstep.training.held import Held, held_by
 
@@ -106,6 +106,7 @@ class Plan:
 
 def plan(ask: Ask) -> Plan:
     """Try a few updates with batches that fit, and say what the whole distillation takes."""
+    ask = replace(ask, recipe=numbered(ask.recipe, ask.teacher.classes))
     recipe, accelerator = ask.recipe, this_machine()
     cuda = accelerator.device.type == "cuda"
     ask.teacher.to("cpu")

@@ -44,7 +44,8 @@ class Heads:
     one head for each level in the place of one, and an item is judged by that of the nearest.  ``drawn`` of them
     (with all their levels) speak in a turn, by default all; ``refresh`` is the share of single heads that starts anew
     after each update, their optimiser state included.
-    Raises ``RecipeError`` for numbers out of range, and for classes where the condition is not hidden.
+    Raises ``RecipeError`` for numbers out of range, for a level that is named twice, and for classes where the
+    condition is not hidden.
     Source: DMD2, arXiv 2405.14867, section 4.3 (one head); the pool, drawn and refreshed, of global and local heads
     with and without the condition: NitroFusion, arXiv 2412.02030; projection: arXiv 1802.05637; classes: ADC-GAN,
     arXiv 2107.10060.  *Ours*: small networks without normalisation.
@@ -69,6 +70,12 @@ class Heads:
                 f"of {count} heads (taps x kinds x condition x copies) {self.drawn} are drawn and a share of "
                 f"{self.refresh} is refreshed; accepted are 1 head or more, drawn from 1 to their number, and refresh "
                 "from 0 to below 1."
+            )
+        if twice := sorted({level for level in self.levels if self.levels.count(level) > 1}):
+            raise RecipeError(
+                f"the levels {list(self.levels)} of heads name {', '.join(map(str, twice))} more than once; accepted "
+                "is each level once, as an item is judged by the head of the nearest one and a second head would "
+                "never speak. Leave the repeated ones out, or give 'copies'."
             )
         if "classes" in self.kinds and set(self.condition) != {"hidden"}:
             raise RecipeError(

@@ -29,6 +29,9 @@ class GanLoss(ABC):
     guess: ClassVar[float | None] = None
     """What the critic pays at least when data and samples have one law; None where that depends on the law."""
 
+    asks_ratio: ClassVar[bool] = False
+    """Whether the generator's cost is what it says of such logits alone."""
+
     classes: ClassVar[bool] = False
     """Whether it is one for the heads that know classes, or for all others."""
 
@@ -82,6 +85,8 @@ class Logistic(Softplus):
     """
 
     divergence: Divergence = field(default_factory=JensenShannon)
+
+    asks_ratio = True
 
     def generator(self, fake: Logits) -> Costs:
         """Return the divergence's cost of the logit."""

@@ -13,7 +13,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
-from tiny import built, random_lora, unet
+from tiny import built, unet
 from transformers.utils import logging as transformers_logging
 
 from fewstep import DataError, WeightsError
@@ -75,21 +75,6 @@ def test_too_long_prompts_are_counted(folder: Path) -> None:
     assert open_pipe(folder).too_long(["a", "a very long prompt"]) == 1
 
 
-def test_style_is_merged(folder: Path, tmp_path: Path) -> None:
-    plain, styled = open_pipe(folder), open_pipe(folder, lora=random_lora(folder, tmp_path))
-    before, after = dict(plain.backbone.named_parameters()), dict(styled.backbone.named_parameters())
-    changed = {name for name, weight in before.items() if not weight.equal(after[name])}
-    assert changed == {name for name in before if name.endswith("to_q.weight")}
-    assert styled.model().facts["style"] == str(tmp_path)
-
-
-@pytest.mark.parametrize("prefix", ["transformer.", "", "unet.nothing."])
-def test_style_of_another_base_is_refused(folder: Path, tmp_path: Path, prefix: str) -> None:
-    style = random_lora(folder, tmp_path, prefix)
-    with pytest.raises(WeightsError, match="pytorch_lora_weights"):
-        open_pipe(folder, lora=style)
-
-
 def without(folder: Path, part: str, word: str) -> str:
     """Take one weight out of a component's file; return its name."""
     file = next((folder / part).glob("*.safetensors"))
@@ -120,7 +105,13 @@ def test_missing_weights_are_named(tmp_path: Path, family: str, part: str, word:
 
 def test_several_missing_weights_are_counted(tmp_path: Path) -> None:
     built("sd").save_pretrained(tmp_path)
-    for part, word in (("unet", "to_q"), ("unet", "to_k"), ("unet", "to_v"), ("unet", "to_out"), ("text_encoder", "fc1")):
+    for part, word in (
+        ("unet", "to_q"),
+        ("unet", "to_k"),
+        ("unet", "to_v"),
+        ("unet", "to_out"),
+        ("text_encoder", "fc1"),
+    ):
         without(tmp_path, part, word)
     with pytest.raises(WeightsError, match=r"text_encoder lacks .*fc1.*unet lacks .* and 1 more|and 1 more; text_enc"):
         open_pipe(tmp_path)
@@ -223,8 +214,3 @@ def test_names_of_classes_are_those_of_the_index(tmp_path: Path) -> None:
     model = open_pipe(tmp_path, (16, 16)).model(1, 1.0)
     assert model.classes == ("Tinca tinca, tench", "goldfish", "shark", "3", "ray")
     assert model.conditions("goldfish", 1).equal(torch.tensor([1]))
-
-
-def test_missing_style_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="There is no LoRA file"):
-        open_pipe(folder, lora=tmp_path)

@@ -55,7 +55,10 @@ def test_reason_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "key"),
     [
-        ("lacks weights of its U-Net", "model__diffusion_model__input_blocks__1__1__transformer_blocks__0__attn2__to_q__weight"),
+        (
+            "lacks weights of its U-Net",
+            "model__diffusion_model__input_blocks__1__1__transformer_blocks__0__attn2__to_q__weight",
+        ),
         (r"holds no text_encoder\..*q_proj.weight", f"{CLIP}encoder__layers__0__self_attn__q_proj__weight"),
         ("lacks weights of its .*autoencoder", "first_stage_model__decoder__conv_in__weight"),
     ],

@@ -16,6 +16,7 @@ __all__ = ["INDEX", "is_pipeline", "open_pipe"]
 
 READERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")  # what reads prompts, and is never left out
 
+
 def open_pipe(
     place: str | Path,
     size: tuple[int, int] | None = None,

@@ -115,7 +115,9 @@ def _index(file: Path, place: str) -> Mapping[str, Any]:
         index: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         name = index["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{file} cannot be read as the index of a pipeline ({error!r}); restore the file.") from error
+        raise WeightsError(
+            f"{file} cannot be read as the index of a pipeline ({error!r}); restore the file."
+        ) from error
     for part, entry in index.items():
         if isinstance(entry, list) and entry and not _is_known(entry[0]):
             whole = "itself" if part == "_class_name" else f"for its {part}"

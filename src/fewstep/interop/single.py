@@ -125,7 +125,9 @@ def _refuse_gaps(path: Path, pipeline: Any) -> None:
     named = pipeline.components.items()
     absent = sorted(name for name, part in named if part is None and name not in SPARE)
     parts = {name: part for name, part in named if isinstance(part, nn.Module)}
-    empty = [f"{name}.{key}" for name, part in parts.items() for key, weight in part.named_parameters() if weight.is_meta]
+    empty = [
+        f"{name}.{key}" for name, part in parts.items() for key, weight in part.named_parameters() if weight.is_meta
+    ]
     if absent or empty:
         more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
         raise WeightsError(

@@ -35,7 +35,9 @@ def merge_style(pipeline: Any, family: Family, path: Path) -> None:
             meant = _layers(pipeline, file, told)
             pipeline.load_lora_weights(str(file.parent), **told)
     except Exception as error:  # readers raise all kinds
-        raise WeightsError(f"{file} does not fit this pipeline: {error}. Give a LoRA of the same base.") from error
+        raise WeightsError(
+            f"{file} cannot be read as an adapter of this pipeline: {error}. Give a whole LoRA of the same base."
+        ) from error
     _refuse_dropped(pipeline, file, meant, said)
     if not _changes(pipeline.components[family.BACKBONE]):
         raise WeightsError(f"{file} leaves the {family.BACKBONE} as it is. Give a LoRA that was trained on it.")
@@ -64,13 +66,19 @@ def _refuse_dropped(pipeline: Any, file: Path, meant: set[str], said: list[str])
             f"{file} changes {len(meant)} layers, of which this pipeline has {found}. Give a LoRA of the same base, in "
             "diffusers' or kohya's names."
         )
-    others = [f"prefix='{name}'" for name in pipeline.components if not any(key.startswith(f"{name}.") for key in meant)]
+    others = [
+        f"prefix='{name}'" for name in pipeline.components if not any(key.startswith(f"{name}.") for key in meant)
+    ]
     counts = [each for each in said if any(word in each.lower() for word in KEYED)]
     if counts := [each for each in counts if not any(name in each for name in others)]:
-        raise WeightsError(f"The reader of {file} does not take all of it: {counts[0]}. Give a LoRA that it reads whole.")
+        raise WeightsError(
+            f"The reader of {file} does not take all of it: {counts[0]}. Give a LoRA that it reads whole."
+        )
 
 
 def _changes(net: nn.Module) -> bool:
     """Say whether any adapter of a network adds something."""
-    adapted = [net.get_submodule(name.removesuffix(".lora_A")) for name, _ in net.named_modules() if name.endswith(".lora_A")]
+    adapted = [
+        net.get_submodule(name.removesuffix(".lora_A")) for name, _ in net.named_modules() if name.endswith(".lora_A")
+    ]
     return any(bool(layer.get_delta_weight(name).any()) for layer in adapted for name in layer.lora_A)  # type: ignore[operator, union-attr]

@@ -154,7 +154,7 @@ def test_base_of_pickles_is_not_read(
     weights = tmp_path / "base" / "unet" / "diffusion_pytorch_model.safetensors"
     torch.save(load_file(weights), weights.with_suffix(".bin"))
     weights.unlink()
-    with pytest.raises(OSError, match="diffusion_pytorch_model.safetensors"):
+    with pytest.raises(OSError, match=r"diffusion_pytorch_model.safetensors"):
         checked(exported("sd", "lora", 1.0), str(tmp_path / "base"))
 
 
@@ -163,5 +163,5 @@ def test_folder_of_pickles_is_not_read(exported: Callable[..., Path], tmp_path: 
     weights = tmp_path / "x" / "vae" / "diffusion_pytorch_model.safetensors"
     torch.save(load_file(weights), weights.with_suffix(".bin"))
     weights.unlink()
-    with pytest.raises(OSError, match="diffusion_pytorch_model.safetensors"):
+    with pytest.raises(OSError, match=r"diffusion_pytorch_model.safetensors"):
         checked(tmp_path / "x")

@@ -4,7 +4,9 @@ import json
 import logging
 import re
 import shutil
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import huggingface_hub
@@ -17,8 +19,10 @@ from tiny import built, unet
 from transformers.utils import logging as transformers_logging
 
 from fewstep import DataError, WeightsError
-from fewstep.interop import is_pipeline, open_pipe
+from fewstep.interop import Pipe, is_pipeline, open_pipe
 from fewstep.interop.listening import READERS
+from fewstep.interop.open import _own_size
+from fewstep.interop.reading import family_of
 
 
 def test_folder_is_the_pipeline_that_was_saved(folder: Path) -> None:
@@ -191,10 +195,45 @@ def test_code_that_comes_with_a_pipeline_is_not_run(folder: Path, tmp_path: Path
     assert not list(tmp_path.rglob("ran"))
 
 
-def test_size_of_its_own_is_the_stock_pipelines(tmp_path: Path) -> None:
+class Drawn(Exception):
+    """What a stock pipeline would have drawn: height and width, in pixels."""
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux", "pixart", "control", "inpaint", "edit-xl"])
+def test_size_of_its_own_is_the_stock_pipelines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flux' transformer states none: its pipeline's default is 128 latents."""
-    built("flux").save_pretrained(tmp_path)
-    assert open_pipe(tmp_path).size == (256, 256)
+    pipe = built(name)
+    original = signature(type(pipe).prepare_latents)
+
+    def refuse(*given: object, **more: object) -> None:
+        told = original.bind(*given, **more).arguments
+        raise Drawn(told["height"], told["width"])
+
+    monkeypatch.setattr(type(pipe), "prepare_latents", refuse)
+    extra = family_of(type(pipe).__name__, name).EXTRAS.get(type(pipe).__name__)
+    images = {} if extra is None else dict.fromkeys(extra.IMAGES.values(), torch.rand(1, 3, *own_size(pipe)))
+    images |= {"mask_image": torch.ones(1, 1, *own_size(pipe))} if "mask_image" in images else {}
+    with pytest.raises(Drawn) as seen:
+        pipe("a", num_inference_steps=1, **images, **family_of(type(pipe).__name__, name).call(pipe))
+    assert seen.value.args == own_size(pipe)
+
+
+@pytest.mark.parametrize("name", ["dit", "unconditional"])
+def test_size_of_pipelines_without_prompts_is_the_stock_ones(name: str) -> None:
+    pipe = built(name)
+    told = {"class_labels": [0], "guidance_scale": 1.0} if name == "dit" else {}
+    assert pipe(**told, num_inference_steps=1, output_type="np").images.shape[1:3] == own_size(pipe)
+
+
+def test_size_of_sana_is_that_of_its_latents() -> None:
+    """Its pipeline asks for 1024 and then takes the nearest size that the transformer's own has."""
+    pipe = built("sana")
+    assert own_size(pipe) == (pipe.transformer.config.sample_size * pipe.vae_scale_factor,) * 2
+
+
+def own_size(pipe: Any) -> tuple[int, int]:
+    """What ``open_pipe`` takes when nobody says a size."""
+    return _own_size(Pipe(pipe, family_of(type(pipe).__name__, "x"), "x", (0, 0)))
 
 
 def test_pipeline_without_a_size_needs_one(tmp_path: Path) -> None:

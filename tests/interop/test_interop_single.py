@@ -13,6 +13,7 @@ from tiny import built
 from fewstep import WeightsError
 from fewstep.interop import as_folder, open_pipe
 from fewstep.interop.single import read_file
+from fewstep.jobs.pipelines import Asked, in_folder, opened
 
 XL = {"conditioner__embedders__1__model__transformer__resblocks__9__mlp__c_proj__bias": torch.zeros(4)}
 CLIP = "cond_stage_model__transformer__text_model__"
@@ -103,3 +104,10 @@ def test_file_becomes_a_folder_once(file: Path, folder: Path, tmp_path: Path, mo
     file.touch()
     with pytest.raises(WeightsError, match=r"was made of .*sd.safetensors as it was then"):
         as_folder(file, made)
+
+
+def test_student_of_a_file_is_based_on_its_folder(file: Path, folder: Path, tmp_path: Path) -> None:
+    _, teacher = opened(in_folder(Asked(str(file), config=folder), tmp_path / "teacher"))
+    assert teacher.facts["pipeline"] == str(tmp_path / "teacher")
+    asked = Asked(str(folder))
+    assert in_folder(asked, tmp_path / "other") is asked

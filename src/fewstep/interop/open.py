@@ -110,8 +110,8 @@ def _own_size(pipe: Pipe) -> tuple[int, int]:
     sample = pipe.family.side(pipe.pipeline)
     if sample is None:
         raise DataError(
-            f"The {pipe.family.BACKBONE} of {pipe.place} states no size of images (sample_size). Give one: --size N; in "
-            "Python open_pipe(place, (height, width))."
+            f"The {pipe.family.BACKBONE} of {pipe.place} states no size of images (sample_size). Give one: --size N; "
+            "in Python open_pipe(place, (height, width))."
         )
     height, width = (sample, sample) if isinstance(sample, int) else sample
     return height * pipe.factor, width * pipe.factor

@@ -79,8 +79,8 @@ def _refuse_lost(place: str, gone: Mapping[str, list[str]]) -> None:
         more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
         parts.append(f"{name} lacks {', '.join(keys[:NAMED])}{more}")
     raise WeightsError(
-        f"{place} is not whole: {'; '.join(parts)}. Random numbers would stand in their place. Save the pipeline again, "
-        "or copy or download the weights again."
+        f"{place} is not whole: {'; '.join(parts)}. Random numbers would stand in their place. Save the pipeline "
+        "again, or copy or download the weights again."
     )
 
 
@@ -122,8 +122,8 @@ def _index(file: Path, place: str) -> Mapping[str, Any]:
         if isinstance(entry, list) and entry and not _is_known(entry[0]):
             whole = "itself" if part == "_class_name" else f"for its {part}"
             raise WeightsError(
-                f"{place} brings code of its own {whole} ({entry[0]}.py, {entry[-1]}), which is not run. Give a pipeline "
-                "of diffusers' and transformers' own classes."
+                f"{place} brings code of its own {whole} ({entry[0]}.py, {entry[-1]}), which is not run. Give a "
+                "pipeline of diffusers' and transformers' own classes."
             )
     family_of(str(name), place)
     return index

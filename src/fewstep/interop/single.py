@@ -81,7 +81,7 @@ def _kind(path: Path) -> str:
 
     try:
         with safe_open(path, "pt") as opened:
-            names = opened.keys()  # noqa: SIM118
+            names = opened.keys()
             forms = {name: torch.empty(opened.get_slice(name).get_shape(), device="meta") for name in names}
         kind = str(infer_diffusers_model_type(forms))
     except Exception as error:  # of safetensors, of the disk, and of diffusers where a key is not there

@@ -86,7 +86,7 @@ class Family(ABC):
         return dict(config)
 
     def side(self, pipe: Any) -> int | Sequence[int] | None:
-        """Return the side, or (height, width), of the latents that the stock pipeline makes by itself; None if unsaid."""
+        """Return the side, or (height, width), of the latents that the stock pipeline makes by itself; None: unsaid."""
         sample: int | Sequence[int] | None = pipe.components[self.BACKBONE].config.sample_size
         return sample
 

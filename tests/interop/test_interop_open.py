@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import torch
 from diffusers.utils import logging as diffusers_logging
-from huggingface_hub.utils import are_progress_bars_disabled
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
 from tiny import built, unet
 from transformers.utils import logging as transformers_logging

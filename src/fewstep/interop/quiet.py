@@ -10,7 +10,7 @@ __all__ = ["quiet"]
 def quiet() -> Iterator[None]:
     """Let the libraries show errors only, and no bars, meanwhile."""
     from diffusers.utils import logging as diffusers_logging
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     both = (diffusers_logging, transformers_logging)

@@ -18,7 +18,7 @@ class SD(Family):
     """Stable Diffusion 1.x and 2.x, with noise or v prediction.  Source: arXiv 2112.10752."""
 
     PIPELINES: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
-    STUDENTS = ("LatentConsistencyModelPipeline",)
+    STUDENTS: ClassVar[tuple[str, ...]] = ("LatentConsistencyModelPipeline",)
     EXTRAS: ClassVar[Mapping[str, Extra]] = {
         "StableDiffusionControlNetPipeline": Control(),
         "StableDiffusionInpaintPipeline": Inpaint(),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from single import written
 from students import adapted, few_step
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from fewstep.sharing import shared_names
 from fewstep.times import Trailing
 
 RUNNER = CliRunner()
+BRIEF = ("steps=4", "batch=4", "looks=1", "judged=16", "learners.student.lora.rank=2")
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +75,17 @@ def test_run_that_is_no_pipeline_student_is_refused(tmp_path: Path) -> None:
     assert code == 1
     assert "no student of a diffusers pipeline" in " ".join(said.split())
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_student_of_a_checkpoint_in_one_file_is_proven(pipe: Callable[[str], Pipe], tmp_path: Path) -> None:
+    file = written(pipe("sd").pipeline, tmp_path / "base.safetensors")
+    (tmp_path / "prompts.txt").write_text("".join(f"{word} disc\n" for word in ("a red", "a blue", "two") * 6))
+    brief = [word for setting in BRIEF for word in ("--set", setting)] + ["--size", 16, "--guidance", 2, "--quiet"]
+    words = ["distill", file, "--data", tmp_path / "prompts.txt", "--recipe", "lcm-lora", "--out", tmp_path / "run"]
+    code, said = typed(*words, *brief, "--config", pipe("sd").place)
+    assert code == 0, said
+    assert f"written into {tmp_path / 'run' / 'teacher'}" in said.replace("\n", " ")
+    code, said = typed("export", tmp_path / "run", tmp_path / "x", "--prompt", "a red disc")
+    assert code == 0, said
+    assert json.loads((tmp_path / "x" / "few_step.json").read_text())["base_model"] == str(tmp_path / "run" / "teacher")

@@ -9,6 +9,7 @@ from typing import Any
 
 import diffusers
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from students import checked
@@ -137,3 +138,30 @@ def test_other_guidance_is_noticed(copied: Path) -> None:
     edit(copied / "few_step.json", call={n: call | {"guidance_scale": 5.0} for n, call in calls.items()})
     with pytest.raises(fs.WeightsError, match="other images"):
         checked(copied)
+
+
+def test_adapter_that_might_be_a_pickle_is_not_read(copied: Path) -> None:
+    (copied / FILE).rename(copied / "x.bin")
+    edit(copied / "few_step.json", weight_name="x.bin")
+    with pytest.raises(ValueError, match=r"x.bin is no .safetensors file"):
+        checked(copied)
+
+
+def test_base_of_pickles_is_not_read(
+    exported: Callable[..., Path], pipe: Callable[[str], Pipe], tmp_path: Path
+) -> None:
+    shutil.copytree(pipe("sd").place, tmp_path / "base")
+    weights = tmp_path / "base" / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(OSError, match=r"diffusion_pytorch_model.safetensors"):
+        checked(exported("sd", "lora", 1.0), str(tmp_path / "base"))
+
+
+def test_folder_of_pickles_is_not_read(exported: Callable[..., Path], tmp_path: Path) -> None:
+    shutil.copytree(exported("sd", "folder"), tmp_path / "x")
+    weights = tmp_path / "x" / "vae" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(OSError, match=r"diffusion_pytorch_model.safetensors"):
+        checked(tmp_path / "x")

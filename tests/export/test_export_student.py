@@ -184,6 +184,14 @@ def test_form_that_nobody_reads_is_refused(
         export(student(name), tmp_path / "x", wanted(form))
 
 
+def test_adapter_on_a_checkpoint_in_one_file_is_refused(student: Callable[[str], Student], tmp_path: Path) -> None:
+    file = tmp_path / "base.safetensors"
+    file.touch()
+    found = student("sd")
+    with pytest.raises(fs.WeightsError, match=r"is a checkpoint in one file .*base.safetensors.*as_folder"):
+        export(replace(found, pipe=replace(found.pipe, place=str(file))), tmp_path / "x", wanted())
+
+
 def test_untrained_adapter_is_refused(student: Callable[[str], Student], tmp_path: Path) -> None:
     found = student("sd")
     assert found.adapter is not None

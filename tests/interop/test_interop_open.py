@@ -1,16 +1,28 @@
 """What is opened is what was saved; what cannot be opened is refused in words."""
 
 import json
+import logging
+import re
 import shutil
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
+import diffusers
+import huggingface_hub
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
-from tiny import built, random_lora
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+from safetensors.torch import load_file, save_file
+from tiny import built, unet
+from transformers.utils import logging as transformers_logging
 
 from fewstep import DataError, WeightsError
-from fewstep.interop import is_pipeline, open_pipe
+from fewstep.interop import Pipe, is_pipeline, open_pipe
+from fewstep.interop.listening import READERS
+from fewstep.interop.open import _own_size
+from fewstep.interop.reading import family_of
 
 
 def test_folder_is_the_pipeline_that_was_saved(folder: Path) -> None:
@@ -28,15 +40,6 @@ def test_hub_ids_are_told_from_paths(place: str, found: bool) -> None:
 def test_hub_id_without_network_says_what_to_do() -> None:
     with pytest.raises(WeightsError, match=r"owner/name cannot be opened.*give its folder"):
         open_pipe("owner/name")
-
-
-def test_single_file_is_read_as_what_its_keys_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The configurations of real ones come from the hub; that the classes are tried in turn needs none."""
-    (tmp_path / "model.safetensors").touch()
-    with pytest.raises(WeightsError, match="cannot be read as a single-file checkpoint"):
-        open_pipe(tmp_path / "model.safetensors")
-    monkeypatch.setattr(StableDiffusionPipeline, "from_single_file", lambda _: built("sd"))
-    assert open_pipe(tmp_path / "model.safetensors").family.name == "sd"
 
 
 def test_missing_folder_is_refused() -> None:
@@ -76,21 +79,177 @@ def test_too_long_prompts_are_counted(folder: Path) -> None:
     assert open_pipe(folder).too_long(["a", "a very long prompt"]) == 1
 
 
-def test_style_is_merged(folder: Path, tmp_path: Path) -> None:
-    plain, styled = open_pipe(folder), open_pipe(folder, lora=random_lora(folder, tmp_path))
-    before, after = dict(plain.backbone.named_parameters()), dict(styled.backbone.named_parameters())
-    changed = {name for name, weight in before.items() if not weight.equal(after[name])}
-    assert changed == {name for name in before if name.endswith("to_q.weight")}
-    assert styled.model().facts["style"] == str(tmp_path)
+def without(folder: Path, part: str, word: str) -> str:
+    """Take one weight out of a component's file; return its name."""
+    file = next((folder / part).glob("*.safetensors"))
+    tensors = load_file(file)
+    key = next(name for name in tensors if word in name)
+    save_file({name: weight for name, weight in tensors.items() if name != key}, file, {"format": "pt"})
+    return key
 
 
-@pytest.mark.parametrize("prefix", ["transformer.", "", "unet.nothing."])
-def test_style_of_another_base_is_refused(folder: Path, tmp_path: Path, prefix: str) -> None:
-    style = random_lora(folder, tmp_path, prefix)
-    with pytest.raises(WeightsError, match="pytorch_lora_weights"):
-        open_pipe(folder, lora=style)
+@pytest.mark.parametrize(
+    ("family", "part", "word"),
+    [
+        ("sd", "unet", "attn2.to_q"),
+        ("sd", "text_encoder", "q_proj.weight"),
+        ("sd", "vae", "decoder.conv_in"),
+        ("sd3", "transformer", "attn.to_q"),
+        ("sd3", "text_encoder_3", "SelfAttention.q"),
+        ("sana", "vae", "decoder.conv_in"),
+    ],
+)
+def test_missing_weights_are_named(tmp_path: Path, family: str, part: str, word: str) -> None:
+    """diffusers and transformers fill the gap with random numbers."""
+    built(family).save_pretrained(tmp_path)
+    key = without(tmp_path, part, word)
+    with pytest.raises(WeightsError, match=rf"is not whole: {part} lacks {re.escape(key)}\. Random numbers"):
+        open_pipe(tmp_path)
 
 
-def test_missing_style_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="There is no LoRA file"):
-        open_pipe(folder, lora=tmp_path)
+def test_several_missing_weights_are_counted(tmp_path: Path) -> None:
+    built("sd").save_pretrained(tmp_path)
+    for part, word in (
+        ("unet", "to_q"),
+        ("unet", "to_k"),
+        ("unet", "to_v"),
+        ("unet", "to_out"),
+        ("text_encoder", "fc1"),
+    ):
+        without(tmp_path, part, word)
+    with pytest.raises(WeightsError, match=r"text_encoder lacks .*fc1.*unet lacks .* and 1 more|and 1 more; text_enc"):
+        open_pipe(tmp_path)
+
+
+def test_nothing_is_said_and_the_libraries_speak_afterwards(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = [(logger.level, logger.handlers, logger.propagate) for logger in map(logging.getLogger, READERS)]
+    open_pipe(folder)
+    assert capsys.readouterr() == ("", "")
+    assert [(logger.level, logger.handlers, logger.propagate) for logger in map(logging.getLogger, READERS)] == before
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_bars_are_left_as_they_were(folder: Path, shown: bool) -> None:
+    switches = (diffusers_logging, transformers_logging)
+    for each in switches:
+        each.enable_progress_bar() if shown else each.disable_progress_bar()
+    try:
+        open_pipe(folder)
+        assert [each.is_progress_bar_enabled() for each in switches] == [shown, shown]
+        assert are_progress_bars_disabled() is not shown
+    finally:
+        for each in switches:
+            each.enable_progress_bar()
+
+
+def test_component_without_which_no_prompt_is_read_is_missed(tmp_path: Path) -> None:
+    """Optional parts of XL for diffusers; its refiner has neither."""
+    pipe = built("sdxl")
+    pipe.text_encoder = pipe.tokenizer = None
+    pipe.register_modules(text_encoder=None, tokenizer=None)
+    pipe.save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=r"XLPipeline without text_encoder, tokenizer, so that it cannot read"):
+        open_pipe(tmp_path)
+
+
+def test_few_step_students_are_no_teachers(folder: Path, tmp_path: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"_class_name": "LatentConsistencyModelPipeline"}))
+    with pytest.raises(WeightsError, match=r"LatentConsistencyModelPipeline: a few-step student already.*--like lcm"):
+        open_pipe(tmp_path)
+    told = built("sd")
+    told.register_modules(unet=unet(time_cond_proj_dim=256))
+    told.save_pretrained(tmp_path / "told")
+    with pytest.raises(WeightsError, match=r"is told its guidance scale \(time_cond_proj_dim\)"):
+        open_pipe(tmp_path / "told")
+
+
+def test_family_on_the_hub_is_checked_before_anything_else_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def fetch(place: str, name: str) -> str:
+        asked.append((place, name))
+        (tmp_path / name).write_text(json.dumps({"_class_name": "KandinskyPipeline"}))
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", None)
+    with pytest.raises(WeightsError, match=r"owner/name is a KandinskyPipeline, which fewstep does not know"):
+        open_pipe("owner/name")
+    assert asked == [("owner/name", "model_index.json")]
+
+
+def test_code_that_comes_with_a_pipeline_is_not_run(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "sd")
+    index = json.loads((folder / "model_index.json").read_text())
+    trap = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nfrom diffusers import {}\n"
+    (tmp_path / "sd" / "pipeline.py").write_text(trap.format("StableDiffusionPipeline as Mine"))
+    (tmp_path / "sd" / "unet" / "mine.py").write_text(trap.format("UNet2DConditionModel as Mine"))
+    for part, words in (("_class_name", r"itself \(pipeline.py, Mine\)"), ("unet", r"for its unet \(mine.py, Mine\)")):
+        changed = index | {part: ["mine" if part == "unet" else "pipeline", "Mine"]}
+        (tmp_path / "sd" / "model_index.json").write_text(json.dumps(changed))
+        with pytest.raises(WeightsError, match=f"brings code of its own {words}, which is not run"):
+            open_pipe(tmp_path / "sd")
+    assert not list(tmp_path.rglob("ran"))
+
+
+class Drawn(Exception):
+    """What a stock pipeline would have drawn: height and width, in pixels."""
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux", "pixart", "control", "inpaint", "edit-xl"])
+def test_size_of_its_own_is_the_stock_pipelines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flux' transformer states none: its pipeline's default is 128 latents."""
+    pipe = built(name)
+    original = signature(type(pipe).prepare_latents)
+
+    def refuse(*given: object, **more: object) -> None:
+        told = original.bind(*given, **more).arguments
+        raise Drawn(told["height"], told["width"])
+
+    monkeypatch.setattr(type(pipe), "prepare_latents", refuse)
+    extra = family_of(type(pipe).__name__, name).EXTRAS.get(type(pipe).__name__)
+    images = {} if extra is None else dict.fromkeys(extra.IMAGES.values(), torch.rand(1, 3, *own_size(pipe)))
+    images |= {"mask_image": torch.ones(1, 1, *own_size(pipe))} if "mask_image" in images else {}
+    with pytest.raises(Drawn) as seen:
+        pipe("a", num_inference_steps=1, **images, **family_of(type(pipe).__name__, name).call(pipe))
+    assert seen.value.args == own_size(pipe)
+
+
+@pytest.mark.parametrize("name", ["dit", "unconditional"])
+def test_size_of_pipelines_without_prompts_is_the_stock_ones(name: str) -> None:
+    pipe = built(name)
+    told = {"class_labels": [0], "guidance_scale": 1.0} if name == "dit" else {}
+    assert pipe(**told, num_inference_steps=1, output_type="np").images.shape[1:3] == own_size(pipe)
+
+
+def test_size_of_sana_is_that_of_its_latents() -> None:
+    """Its pipeline asks for 1024 and then takes the nearest size that the transformer's own has."""
+    pipe = built("sana")
+    assert own_size(pipe) == (pipe.transformer.config.sample_size * pipe.vae_scale_factor,) * 2
+
+
+def own_size(pipe: Any) -> tuple[int, int]:
+    """What ``open_pipe`` takes when nobody says a size."""
+    return _own_size(Pipe(pipe, family_of(type(pipe).__name__, "x"), "x", (0, 0)))
+
+
+def test_pipeline_without_a_size_needs_one(tmp_path: Path) -> None:
+    pipe = built("sd")
+    pipe.unet.register_to_config(sample_size=None)
+    pipe.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="states no size of images"):
+        open_pipe(tmp_path)
+    assert open_pipe(tmp_path, (32, 16)).size == (32, 16)
+
+
+def test_names_of_classes_are_those_of_the_index(tmp_path: Path) -> None:
+    built("dit").save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    names = {"0": "tench, Tinca tinca", "1": "goldfish", "2": "shark", "4": "ray"}
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"id2label": names}))
+    model = open_pipe(tmp_path, (16, 16)).model(1, 1.0)
+    assert model.classes == ("Tinca tinca, tench", "goldfish", "shark", "3", "ray")
+    assert model.conditions("goldfish", 1).equal(torch.tensor([1]))

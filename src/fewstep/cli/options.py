@@ -7,6 +7,7 @@ import typer
 
 __all__ = [
     "Channels",
+    "Config",
     "Control",
     "Counts",
     "Data",
@@ -76,6 +77,7 @@ Family = Annotated[
 Rank = Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")]
 Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")]
 Style = Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top of the pipeline.")]
+Config = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Configurations for a checkpoint in one file.")]
 Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")]
 Start = Annotated[Path | None, typer.Option(metavar="LORA", help="A few-step LoRA to begin with.")]
 First = Annotated[str | None, typer.Option(metavar="CLASS", help="As --label, but asked for alone in the first steps.")]

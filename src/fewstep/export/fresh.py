@@ -3,17 +3,15 @@
     python -I fresh.py ANSWER FOLDER [BASE]
 
 writes the images that the stock pipeline makes of the stored prompts and seeds, and what was seen on the way, into the
-file ANSWER.  This file imports nothing of the package that it belongs to, and fails when anything did.
+file ANSWER.  This file imports nothing of the package that it belongs to, and fails when anything did; how readers are
+listened to it takes from a file that stands alone, by its path.  Only safetensors are read.
 """
 
 import hashlib
 import json
-import logging
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import torch
@@ -25,7 +23,7 @@ __all__ = ["GIVEN", "PROOF", "digest", "reproduce"]
 PROOF = "proof/proof.safetensors"
 GIVEN = "given."  # what names of images begin with that the pipeline is shown
 LORA = "pytorch_lora_weights.safetensors"
-KEYED = ("key", "unexpected", "missing", "not used", "newly initialized", "ignored")  # of messages on lost weights
+HEARING = run_path(str(Path(__file__).parents[1] / "interop" / "listening.py"))
 
 
 def digest(net: torch.nn.Module) -> str:
@@ -47,8 +45,9 @@ def reproduce(folder: Path, base: str | None = None) -> tuple[dict[str, torch.Te
     given = {name.removeprefix(GIVEN): image.float() / 255 for name, image in images.items()}
     report: dict[str, Any] = {"said": [], "layers": [], "timesteps": {}, "scheduler": "", "base": ""}
     pipe = _folder(folder, report) if few["form"] == "folder" else _adapted(folder, asked, few, base, report)
-    names = [name for name, _ in pipe.components[few["component"]].named_parameters()]
-    report["layers"] = sorted({name.split(".lora_A.")[0] for name in names if ".lora_A." in name})
+    backbone = pipe.components[few["component"]]
+    names = [name for name, _ in backbone.named_parameters() if ".lora_A." in name]
+    report["layers"] = sorted({name.split(".lora_A.")[0] for name in names})
     report["scheduler"] = type(pipe.scheduler).__name__
     if report["said"]:
         return {}, report  # some weights are not there
@@ -59,11 +58,6 @@ def reproduce(folder: Path, base: str | None = None) -> tuple[dict[str, torch.Te
         pipe.register_modules(safety_checker=None)  # what it hides is no difference
     if "watermark" in vars(pipe):
         pipe.watermark = None
-    backbone = pipe.components[few["component"]]
-    report["layers"] = sorted(
-        {name.split(".lora_A.")[0] for name, _ in backbone.named_parameters() if "lora_A" in name}
-    )
-    report["scheduler"] = type(pipe.scheduler).__name__
     shown, images = _shown(pipe, few, given), {}
     for count, call in few["call"].items():
         torch.manual_seed(asked["seed"])
@@ -92,9 +86,9 @@ def _folder(folder: Path, report: dict[str, Any]) -> Any:
     """Open a whole pipeline; what a reader says of weights counts."""
     from diffusers import DiffusionPipeline
 
-    with _listening() as said:
-        pipe = DiffusionPipeline.from_pretrained(folder)
-    report["said"] += [each for each in said if any(word in each.lower() for word in KEYED)]
+    with HEARING["listening"]() as said:
+        pipe = DiffusionPipeline.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+    report["said"] += [each for each in said if any(word in each.lower() for word in HEARING["KEYED"])]
     return pipe
 
 
@@ -103,22 +97,29 @@ def _adapted(folder: Path, asked: dict[str, Any], few: dict[str, Any], base: str
     import diffusers
 
     place = base or few["base_model"]
-    pipe = diffusers.DiffusionPipeline.from_pretrained(place)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(place, use_safetensors=True, trust_remote_code=False)
     _as_asked(pipe, few, asked)
     if few["base_style"]:
         style = Path(few["base_style"])
         style = style / LORA if style.is_dir() else style
-        pipe.load_lora_weights(style.parent, weight_name=style.name)
+        pipe.load_lora_weights(style.parent, weight_name=_safe(style.name), use_safetensors=True)
         pipe.fuse_lora()
         pipe.unload_lora_weights()
     report["base"] = digest(pipe.components[few["component"]])
     name = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["_class_name"]
     pipe.scheduler = getattr(diffusers, name).from_pretrained(folder, subfolder="scheduler")
-    with _listening() as said:
-        pipe.load_lora_weights(folder, weight_name=few["weight_name"])
+    with HEARING["listening"]() as said:
+        pipe.load_lora_weights(folder, weight_name=_safe(few["weight_name"]), use_safetensors=True)
     untrained = [f"prefix='{name}'" for name in pipe.components if name != few["component"]]
     report["said"] += [each for each in said if not any(name in each for name in untrained)]
     return pipe
+
+
+def _safe(name: str) -> str:
+    """Return the name of a file of weights; raise for one that might be a pickle."""
+    if not name.endswith(".safetensors"):
+        raise ValueError(f"{name} is no .safetensors file, and no other kind is read")
+    return name
 
 
 def _as_asked(pipe: Any, few: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -126,25 +127,6 @@ def _as_asked(pipe: Any, few: dict[str, Any], asked: dict[str, Any]) -> None:
     dtype = getattr(torch, asked["dtype"])
     if pipe.components[few["component"]].dtype != dtype:
         pipe.to(dtype)
-
-
-@contextmanager
-def _listening() -> Iterator[list[str]]:
-    """Collect what the readers warn of."""
-    said: list[str] = []
-    ear = logging.Handler(logging.WARNING)
-    ear.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers", "peft")]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for logger in loggers:
-            logger.addHandler(ear)
-        try:
-            yield said
-        finally:
-            for logger in loggers:
-                logger.removeHandler(ear)
-    said += [str(each.message) for each in caught if issubclass(each.category, UserWarning | RuntimeWarning)]
 
 
 def main(answer: str, folder: str, base: str | None = None) -> None:

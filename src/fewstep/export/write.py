@@ -92,6 +92,12 @@ def _refuse_unfit(student: Student, form: str) -> None:
         )
     if not any(up.any() for _, up in student.adapter.layers.values()):
         raise WeightsError("The adapter adds nothing: every B is zero, as before the first update. Train the student.")
+    if Path(student.pipe.place).is_file():
+        raise WeightsError(
+            f"The base of this adapter is a checkpoint in one file ({student.pipe.place}), which stock diffusers reads "
+            "in more than one way. Write it into a folder (fewstep.interop.as_folder, as `fewstep distill` does), open "
+            "that, and export on it; or export with --form folder."
+        )
     if "load_lora_weights" not in dir(type(student.pipe.pipeline)):
         raise WeightsError(
             f"{type(student.pipe.pipeline).__name__} of diffusers reads no LoRA files. Export with --form folder."

@@ -1,127 +1,73 @@
 """From a diffusers folder, a file or a hub id to a pipeline that can be a teacher."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from fewstep.errors import DataError, MissingExtra, WeightsError, nearest
-from fewstep.interop.families import FAMILIES, Family
+from fewstep.errors import DataError, WeightsError
 from fewstep.interop.packing import BESIDE, CONTROL
 from fewstep.interop.pipe import Pipe
-from fewstep.interop.quiet import quiet
+from fewstep.interop.reading import INDEX, family_of, is_pipeline, read
+from fewstep.interop.style import merge_style
 
 __all__ = ["INDEX", "is_pipeline", "open_pipe"]
 
-INDEX = "model_index.json"
+READERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")  # what reads prompts, and is never left out
 
 
-def is_pipeline(place: str | Path) -> bool:
-    """Say whether ``place`` is a diffusers folder, a single-file checkpoint, or no path here at all but a hub id."""
-    path = Path(place)
-    if path.exists():
-        return (path / INDEX).is_file() or path.suffix == ".safetensors"
-    return str(place).count("/") == 1 and not path.is_absolute() and not path.parent.exists()
-
-
-def open_pipe(place: str | Path, size: tuple[int, int] | None = None, lora: str | Path | None = None) -> Pipe:
+def open_pipe(
+    place: str | Path,
+    size: tuple[int, int] | None = None,
+    lora: str | Path | None = None,
+    config: str | Path | None = None,
+) -> Pipe:
     """Open a pipeline for images of ``size`` (height, width) pixels, by default what it was made for.
 
     ``place`` is a diffusers folder, a single-file checkpoint that diffusers reads, or an id on the hub.  ``lora`` is a
     file or folder whose adapter is merged into the weights: a base with a style is a teacher like any other.
-    Code that comes with a repository is not run, and only safetensors are read.
-    Raises ``WeightsError`` for a family that is not known, a missing component, a tokenizer that reads more than its
-    encoder has positions for, an adapter that does not fit, and a hub id that cannot be fetched; ``DataError`` for a
-    size that the autoencoder does not divide.
+    ``config`` is a diffusers folder with the configurations for a single-file checkpoint, which are fetched from the
+    hub otherwise.  Code that comes with a repository is not run, and only safetensors are read.
+    Raises ``WeightsError`` for a family that is not known, a missing component, weights that are not there, a few-step
+    student, a tokenizer that reads more than its encoder has positions for, an adapter that does not fit, and a hub id
+    that cannot be fetched; ``DataError`` for a size that the autoencoder does not divide, or none where the pipeline
+    has none of its own.
     """
-    pipeline = _read(str(place))
-    name = type(pipeline).__name__
-    family = _family(name, str(place))
+    pipeline = read(str(place), None if config is None else Path(config))
+    family = family_of(type(pipeline).__name__, str(place))
+    _refuse_silent(pipeline, str(place))
     _refuse_longer(pipeline, str(place))
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     if lora is not None:
-        _merge(pipeline, family, Path(lora))
+        merge_style(pipeline, family, Path(lora))
     kept = str(Path(place).resolve()) if Path(place).exists() else str(place)
     pipe = Pipe(pipeline, family, kept, size or (0, 0), None if lora is None else str(Path(lora).resolve()))
+    _refuse_student(pipe)
     pipe = pipe if size is not None and _fits(pipe) else replace(pipe, size=_own_size(pipe))
     _refuse_other_extra(pipe)
     return pipe
 
 
-def _read(place: str) -> Any:
-    """Return diffusers' own object."""
-    try:
-        import diffusers
-    except ImportError as error:
-        raise MissingExtra(
-            f"{place} is a pipeline, which needs diffusers ({error}): pip install 'fewstep[diffusers]'"
-        ) from error
-    path = Path(place)
-    if path.is_dir():
-        _refuse_unknown(path)
-    elif path.suffix == ".safetensors":
-        return _single_file(path)
-    elif path.exists() or not is_pipeline(place):
+def _refuse_silent(pipeline: Any, place: str) -> None:
+    """Raise for a pipeline that reads prompts, but lacks what reads them."""
+    if absent := [name for name in READERS if name in pipeline.components and pipeline.components[name] is None]:
         raise WeightsError(
-            f"{place} is no diffusers folder (no {INDEX} in it), no .safetensors checkpoint, and no hub id such as "
-            "owner/name. Give one of these."
-        )
-    try:
-        with quiet():
-            return diffusers.DiffusionPipeline.from_pretrained(
-                place, use_safetensors=True, local_files_only=path.is_dir()
-            )
-    except Exception as error:  # readers raise all kinds: OSError, ValueError, those of the hub and of safetensors
-        what = "Complete the folder." if path.is_dir() else (
-            "Is the network reachable, and the id right? Without a network, download the repository elsewhere and give "
-            "its folder."
-        )  # fmt: skip
-        raise WeightsError(f"{place} cannot be opened as a pipeline: {error}. {what}") from error
-
-
-def _single_file(path: Path) -> Any:
-    """Return the pipeline of a checkpoint in one file; which one it is, its keys say."""
-    import diffusers
-
-    for kind in ("StableDiffusionXLPipeline", "StableDiffusionPipeline", "StableDiffusion3Pipeline", "FluxPipeline"):
-        try:
-            return getattr(diffusers, kind).from_single_file(str(path))
-        except Exception:  # the next one
-            continue
-    raise WeightsError(
-        f"{path} cannot be read as a single-file checkpoint of Stable Diffusion, XL, 3 or Flux. The configurations of "
-        "these are fetched from the hub: without a network convert it to a folder elsewhere, and give that folder."
-    )
-
-
-def _refuse_unknown(folder: Path) -> None:
-    """Raise for a folder that is no pipeline, of a family that is not known, or not whole."""
-    if not (folder / INDEX).is_file():
-        raise WeightsError(f"{folder} holds no {INDEX}; give a folder that diffusers' save_pretrained has written.")
-    try:
-        index: Mapping[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{folder / INDEX} cannot be read ({error}); restore the file.") from error
-    _family(str(index.get("_class_name")), str(folder))
-    parts = {name for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
-    if missing := sorted(name for name in parts if not (folder / name).is_dir()):
-        raise WeightsError(
-            f"{folder} lacks {', '.join(missing)}, which its {INDEX} names. Save the pipeline again, or copy what is "
-            "missing into it."
+            f"{place} is a {type(pipeline).__name__} without {', '.join(absent)}, so that it cannot read a prompt. Put "
+            "in what is missing, and save it again."
         )
 
 
-def _family(name: str, place: str) -> Family:
-    known = {pipeline: family for family in FAMILIES for pipeline in (*family.PIPELINES, *family.EXTRAS)}
-    if name not in known:
-        raise WeightsError(f"{place} is a {name}, which fewstep does not know; {nearest(name, known)}")
-    return known[name]
+def _refuse_student(pipe: Pipe) -> None:
+    """Raise for a U-Net whose guidance scale is an input: nobody would tell it one."""
+    if pipe.backbone.config.get("time_cond_proj_dim"):
+        raise WeightsError(
+            f"The {pipe.family.BACKBONE} of {pipe.place} is told its guidance scale (time_cond_proj_dim), as students "
+            "of guided teachers are; a recipe would tell it none. Give the pipeline that it was distilled from."
+        )
 
 
 def _refuse_longer(pipeline: Any, place: str) -> None:
@@ -159,36 +105,14 @@ def _refuse_other_extra(pipe: Pipe) -> None:
         )
 
 
-def _merge(pipeline: Any, family: Family, path: Path) -> None:
-    """Merge an adapter into the weights; every key of it must find its place."""
-    from safetensors.torch import load_file
-
-    file = path / "pytorch_lora_weights.safetensors" if path.is_dir() else path
-    if not file.is_file():
-        raise WeightsError(f"There is no LoRA file {file}. Give a .safetensors file, or a folder that holds one.")
-    before = {name: weight.clone() for name, weight in pipeline.components[family.BACKBONE].named_parameters()}
-    meant = {key.rsplit(".lora", 1)[0].rsplit(".alpha", 1)[0] for key in load_file(file)}
-    try:
-        pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
-    except Exception as error:
-        raise WeightsError(f"{file} does not fit this pipeline: {error}. Give a LoRA of the same base.") from error
-    parts = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
-    found = sum(name.endswith("lora_A") for part in parts for name, _ in part.named_modules())
-    if found < len(meant):
-        raise WeightsError(
-            f"{file} changes {len(meant)} layers, of which this pipeline has {found}. Give a LoRA of the same base, in "
-            "diffusers' or kohya's names."
-        )
-    pipeline.fuse_lora()
-    pipeline.unload_lora_weights()
-    after = dict(pipeline.components[family.BACKBONE].named_parameters())
-    if all(weight.equal(after[name]) for name, weight in before.items()):
-        raise WeightsError(f"{file} leaves the {family.BACKBONE} as it is. Give a LoRA that was trained on it.")
-
-
 def _own_size(pipe: Pipe) -> tuple[int, int]:
-    """Return the size of image that the backbone was made for."""
-    sample = pipe.backbone.config.get("sample_size") or 64  # transformers without a size of their own: Flux, 1024 px
+    """Return the size of image that the stock pipeline makes when nobody says one."""
+    sample = pipe.family.side(pipe.pipeline)
+    if sample is None:
+        raise DataError(
+            f"The {pipe.family.BACKBONE} of {pipe.place} states no size of images (sample_size). Give one: --size N; "
+            "in Python open_pipe(place, (height, width))."
+        )
     height, width = (sample, sample) if isinstance(sample, int) else sample
     return height * pipe.factor, width * pipe.factor
 

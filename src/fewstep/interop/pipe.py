@@ -71,11 +71,7 @@ class Pipe:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, for pipelines that are told one."""
-        names = self.pipeline.config.get("id2label")
-        if self.family.MODEL != "DiTTransformer2DModel":
-            return ()
-        count = self.backbone.config.num_embeds_ada_norm
-        return tuple(names[i] if names and i in names else str(i) for i in range(count))
+        return self.family.classes(self.pipeline)
 
     @property
     def packing(self) -> Packing:

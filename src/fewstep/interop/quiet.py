@@ -10,16 +10,20 @@ __all__ = ["quiet"]
 def quiet() -> Iterator[None]:
     """Let the libraries show errors only, and no bars, meanwhile."""
     from diffusers.utils import logging as diffusers_logging
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     both = (diffusers_logging, transformers_logging)
-    levels = [each.get_verbosity() for each in both]
+    hub = disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars  # goes with transformers'
+    before = [(each, each.get_verbosity(), each.is_progress_bar_enabled()) for each in both]
     for each in both:
         each.set_verbosity_error()
         each.disable_progress_bar()
     try:
         yield
     finally:
-        for each, level in zip(both, levels, strict=True):
+        for each, level, bars in before:
             each.set_verbosity(level)
-            each.enable_progress_bar()
+            if bars:
+                each.enable_progress_bar()
+        hub()

@@ -6,7 +6,7 @@ from pathlib import Path
 from fewstep.data import open_data
 from fewstep.errors import DataError, RecipeError
 from fewstep.files import CACHE
-from fewstep.interop import Encoded, Pipe, is_pipeline, open_pipe
+from fewstep.interop import Encoded, Pipe, as_folder, is_pipeline, open_pipe
 from fewstep.interop.published import as_published
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
@@ -18,6 +18,7 @@ __all__ = [
     "KEPT",
     "Asked",
     "encoded",
+    "in_folder",
     "model_at",
     "opened",
     "pipe_of",
@@ -38,7 +39,8 @@ class Asked:
     """A pipeline as a teacher: its place, the side of the images, a style LoRA, and the guidance scale (None: its own
     ones).
 
-    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is.
+    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is, ``config`` a folder with
+    the configurations for a checkpoint in one file.
     """
 
     place: str
@@ -47,12 +49,21 @@ class Asked:
     guidance: float | None = None
     start: Path | None = None
     like: str | None = None
+    config: Path | None = None
+
+
+def in_folder(asked: Asked, folder: Path) -> Asked:
+    """Return the same pipeline as a folder: a checkpoint in one file is written into ``folder``, once."""
+    path = Path(asked.place)
+    if not path.is_file():
+        return asked
+    return replace(asked, place=str(as_folder(path, folder, asked.config)), config=None)
 
 
 def opened(asked: Asked) -> tuple[Pipe, Model]:
     """Open a pipeline and return it with the teacher that it is."""
     size = None if asked.size is None else (asked.size, asked.size)
-    pipe = open_pipe(asked.place, size, asked.style)
+    pipe = open_pipe(asked.place, size, asked.style, asked.config)
     return pipe, pipe.model(None, asked.guidance)
 
 

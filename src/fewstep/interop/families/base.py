@@ -20,6 +20,7 @@ class Family(ABC):
     """How one kind of pipeline is asked.
 
     ``PIPELINES``  the classes of its folders, as ``model_index.json`` names them.
+    ``STUDENTS``   those of few-step students, which are no teachers.
     ``EXTRAS``     those that are told more than a prompt, and what.
     ``BACKBONE``   the component that denoises, ``MODEL`` its class in diffusers.
     ``STEPS``, ``GUIDANCE``  what its pipeline does when nobody says anything.
@@ -30,6 +31,7 @@ class Family(ABC):
     """
 
     PIPELINES: ClassVar[tuple[str, ...]]
+    STUDENTS: ClassVar[tuple[str, ...]] = ()
     EXTRAS: ClassVar[Mapping[str, Extra]] = {}
     BACKBONE: ClassVar[str] = "transformer"
     MODEL: ClassVar[str]
@@ -82,6 +84,15 @@ class Family(ABC):
                 "Leave 'inputs: [scale]' out; accepted are the families sd, sdxl and flux."
             )
         return dict(config)
+
+    def side(self, pipe: Any) -> int | Sequence[int] | None:
+        """Return the side, or (height, width), of the latents that the stock pipeline makes by itself; None: unsaid."""
+        sample: int | Sequence[int] | None = pipe.components[self.BACKBONE].config.sample_size
+        return sample
+
+    def classes(self, pipe: Any) -> tuple[str, ...]:
+        """Return the names of the classes, none where it is told no class."""
+        return ()
 
     def text(self, pipe: Any) -> int:
         """Return how many tokens of a prompt are read; 0 where there is no text."""

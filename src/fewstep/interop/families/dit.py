@@ -34,6 +34,14 @@ class DiT(Family):
         output: Tensor = net(x, timestep=time, class_labels=label.where(label >= 0, none), return_dict=False)[0]
         return first_half(output, x)
 
+    def classes(self, pipe: Any) -> tuple[str, ...]:
+        """Return the pipeline's names of the classes, synonyms side by side; their numbers where it has none."""
+        names: dict[int, list[str]] = {}
+        for name, label in pipe.labels.items():
+            names.setdefault(label, []).append(name)
+        count = pipe.transformer.config.num_embeds_ada_norm
+        return tuple(", ".join(names.get(label, [str(label)])) for label in range(count))
+
     def text(self, pipe: Any) -> int:
         """Return 0."""
         return 0

@@ -60,6 +60,10 @@ class Flux(Family):
             )
         return dict(config)
 
+    def side(self, pipe: Any) -> int:
+        """Return the pipeline's own number: the transformer has none."""
+        return int(pipe.default_sample_size)
+
     def text(self, pipe: Any) -> int:
         """Return the length that the T5 encoder reads: 512 tokens, as the pipeline asks for, or fewer."""
         return min(512, int(pipe.tokenizer_2.model_max_length))

@@ -17,7 +17,8 @@ SCALE = 256  # numbers that a guidance scale is spread over, as in LCM's U-Nets
 class SD(Family):
     """Stable Diffusion 1.x and 2.x, with noise or v prediction.  Source: arXiv 2112.10752."""
 
-    PIPELINES: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline", "LatentConsistencyModelPipeline")
+    PIPELINES: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
+    STUDENTS: ClassVar[tuple[str, ...]] = ("LatentConsistencyModelPipeline",)
     EXTRAS: ClassVar[Mapping[str, Extra]] = {
         "StableDiffusionControlNetPipeline": Control(),
         "StableDiffusionInpaintPipeline": Inpaint(),

@@ -20,6 +20,7 @@ class SDXL(SD):
     """
 
     PIPELINES = ("StableDiffusionXLPipeline",)
+    STUDENTS = ()
     EXTRAS: ClassVar[Mapping[str, Extra]] = {
         "StableDiffusionXLControlNetPipeline": Control(),
         "StableDiffusionXLInpaintPipeline": Inpaint(),

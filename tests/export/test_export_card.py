@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,28 @@ def few(exported: Exported, *key: object) -> dict[str, Any]:
 def test_comfy_is_told_sampler_grid_and_shift(exported: Exported) -> None:
     text = comfy(few(exported, "sd3", "lora", 1.0))
     assert "sampler `lcm`, scheduler `simple`, steps 4, 2, 1, cfg 1. Set the shift 3" in text
+
+
+def test_comfy_is_told_the_logarithm_of_flux_shift_and_its_guidance(exported: Exported) -> None:
+    """The node's own formula: e^mu / (e^mu + 1/t - 1), mu the same for every size when both shifts are."""
+    words = few(exported, "flux")
+    text, shift = comfy(words), words["shift"]
+    found = re.search(r"`max_shift` and `base_shift` both to (\S+) ", text)
+    assert found is not None
+    grid = [exp(float(found[1])) / (exp(float(found[1])) + 1 / t - 1) for t in (1, 0.75, 0.5, 0.25)]
+    assert grid == pytest.approx([step / 1000 for step in words["timesteps"]["4"]], abs=1e-4)
+    assert "Set the shift" not in text
+    assert shift > 1
+    assert f"guidance scale {words['guidance']['scale']:g} with the node `FluxGuidance`" in text
+    assert "FluxGuidance" not in comfy(words | {"guidance": words["guidance"] | {"mode": "none"}})
+
+
+def test_comfy_is_advised_nothing_that_export_refuses(exported: Exported) -> None:
+    text = comfy(few(exported, "pixart", "folder", 1.0))
+    assert "LoRA" not in text
+    assert "diffusers node" in text
+    sana = comfy(few(exported, "sana"))
+    assert sana.endswith("cfg 1. Set the shift 3 with the node `ModelSamplingSD3`.")
 
 
 def test_comfy_wants_kohya_names_of_a_unet(exported: Exported) -> None:

@@ -110,6 +110,7 @@ def sample(
     ] = None,
     first: told.First = None,
     until: told.Until = None,
+    guidance: told.Guidance = None,
     control: told.Control = None,
     mask: told.Mask = None,
     source: told.Source = None,
@@ -123,7 +124,7 @@ def sample(
 
     given = {"control": control, "mask": mask, "source": source}
     images = {name: path for name, path in given.items() if path is not None}
-    request = sampling.Request(seed, count, label, steps, negative, nag, first, until, images)
+    request = sampling.Request(seed, count, label, steps, negative, nag, first, until, guidance, images)
     sampling.sample(model, request, out, scale)
 
 
@@ -135,6 +136,7 @@ def evaluate(
     data: told.OtherData = None,
     steps: told.Counts = None,
     samples: told.Samples = None,
+    guidance: told.Guidance = None,
     features: Annotated[str | None, typer.Option(metavar="MODULE:ATTR", help="Your own feature network.")] = None,
     quiet: told.Quiet = False,
 ) -> None:
@@ -142,7 +144,7 @@ def evaluate(
     from fewstep.cli import measuring
     from fewstep.jobs.compare import Comparison
 
-    how = Comparison(data, samples, cache_folder(), not quiet)
+    how = Comparison(data, samples, cache_folder(), not quiet, guidance)
     measuring.evaluate_model(model, against, steps or (), how, features)
 
 
@@ -153,13 +155,14 @@ def compare(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where table and pictures go.")] = Path("compare"),
     data: told.OtherData = None,
     samples: told.Samples = None,
+    guidance: told.Guidance = None,
     quiet: told.Quiet = False,
 ) -> None:
     """Set models side by side in a table and a picture."""
     from fewstep.cli import measuring
     from fewstep.jobs.compare import Comparison
 
-    measuring.compare_models(models, out, Comparison(data, samples, cache_folder(), not quiet))
+    measuring.compare_models(models, out, Comparison(data, samples, cache_folder(), not quiet, guidance))
 
 
 @app.command()

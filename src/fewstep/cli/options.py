@@ -16,6 +16,7 @@ __all__ = [
     "Family",
     "First",
     "Folder",
+    "Guidance",
     "Like",
     "Mask",
     "Memory",
@@ -76,7 +77,12 @@ Family = Annotated[
 Rank = Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")]
 Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")]
 Style = Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top of the pipeline.")]
-Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")]
+Scale = Annotated[
+    float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline; default: its own.")
+]
+Guidance = Annotated[
+    float | None, typer.Option(min=0, metavar="W", help="Guidance scale, where one is taken; default: the model's own.")
+]
 Start = Annotated[Path | None, typer.Option(metavar="LORA", help="A few-step LoRA to begin with.")]
 First = Annotated[str | None, typer.Option(metavar="CLASS", help="As --label, but asked for alone in the first steps.")]
 Until = Annotated[

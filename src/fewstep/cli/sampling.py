@@ -40,6 +40,8 @@ class Request:
     nag: float | None = None
     first: str | None = None
     until: float | None = None
+    guidance: float | None = None
+    """The scale, for models that take one; by default their own."""
     images: Mapping[str, Path] = field(default_factory=dict)
     """What a pipeline is told besides the prompt, by name: control, mask, source."""
 
@@ -47,7 +49,7 @@ class Request:
 def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
     """Sample a model and write one file: a picture of one image or of a grid of them, or sounds in a row."""
     _ending(out, ".png", ".wav")
-    model = accelerated(_under(model_at(folder), request))
+    model = accelerated(_under(model_at(folder, request.guidance), request))
     _refuse_images(model, request)
     if "pipeline" in model.facts and (request.label is not None or not model.conditional):
         _prompted(model, request, _ending(out or Path("out.png"), ".png"), scale)

@@ -1,5 +1,6 @@
 """Pipelines as teachers of a run: opened, and their data encoded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ __all__ = [
     "Asked",
     "encoded",
     "model_at",
+    "models_at",
     "opened",
     "pipe_of",
     "prepare",
@@ -95,9 +97,46 @@ def pipe_of(model: Model) -> Pipe:
     return open_pipe(model.facts["pipeline"], (height, width), model.facts.get("style"))
 
 
-def model_at(folder: Path | str) -> Model:
-    """Return the model in a folder: one of ours, or the teacher that a diffusers pipeline is."""
-    return open_pipe(folder).model() if is_pipeline(folder) else load_model(folder)
+def model_at(folder: Path | str, guidance: float | None = None) -> Model:
+    """Return the model in a folder: one of ours, or the teacher that a diffusers pipeline is.
+
+    ``guidance`` is the scale that it is sampled at, by default its own.  Raises ``RecipeError`` where it takes none.
+    """
+    if not is_pipeline(folder):
+        model = load_model(folder)
+        return model if guidance is None else model.guided(guidance)
+    pipe = open_pipe(folder)
+    if guidance is not None and not _takes_scale(pipe):
+        raise RecipeError(
+            f"a guidance scale of {guidance:g} was asked for, but {folder}, a {type(pipe.pipeline).__name__}, takes "
+            "none: nothing is asked of it, or its network was distilled to do without. Leave --guidance out."
+        )
+    return pipe.model(None, guidance)
+
+
+def models_at(named: Mapping[str, Path], guidance: float | None = None) -> dict[str, Model]:
+    """Return the models in folders, by name; those that take a guidance scale at this one, as their names then say.
+
+    Raises ``RecipeError`` when a scale was given and none takes it.
+    """
+    if guidance is None:
+        return {name: model_at(folder) for name, folder in named.items()}
+    models, refused = {}, None
+    for name, folder in named.items():
+        try:
+            models[f"{name}, guidance {guidance:g}"] = model_at(folder, guidance)
+        except RecipeError as error:
+            models[name], refused = model_at(folder), error
+    if refused is not None and set(models) == set(named):
+        raise refused
+    return models
+
+
+def _takes_scale(pipe: Pipe) -> bool:
+    """Say whether a guidance scale changes what a pipeline draws."""
+    if pipe.family.EMBEDDED:
+        return bool(pipe.backbone.config.guidance_embeds)
+    return bool(pipe.classes or pipe.packing.shapes)
 
 
 def encoded(name: str, pipe: Pipe, cache: Path = CACHE, teacher: Model | None = None) -> Encoded:

@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from students import adapted, few_step
+from students import adapted, checked, few_step
+from tiny import random_lora
 from typer.testing import CliRunner
 
 import fewstep as fs
 from fewstep.cli import app
+from fewstep.data import Shapes
+from fewstep.evaluate import features
 from fewstep.files import write_whole
-from fewstep.interop import Pipe
+from fewstep.interop import Encoded, Pipe
+from fewstep.jobs.pipelines import Asked, opened, started, starting
 from fewstep.networks import LORA, LoraFile, build_network, digest_of, own_state
 from fewstep.networks.lora import merged
 from fewstep.sharing import shared_names
@@ -73,3 +78,28 @@ def test_run_that_is_no_pipeline_student_is_refused(tmp_path: Path) -> None:
     assert code == 1
     assert "no student of a diffusers pipeline" in " ".join(said.split())
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_student_that_began_with_a_published_adapter_is_exported_on_it(
+    pipe: Callable[[str], Pipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base is put together again: the pipeline, the published adapter in its weights, and the student's own."""
+    monkeypatch.setattr(features, "STEPS", 5)  # of the network that judges
+    base = pipe("sd").place
+    asked = Asked(base, 32, guidance=2.0, start=random_lora(Path(base), tmp_path / "start"), like="dmd2")
+    (source, teacher), start = opened(asked), started(asked)
+    assert start is not None
+    brief = ("steps=2", "batch=4", "looks=1", "judged=8", "learners.student.optimiser.adam.lr=0.01")
+    settings = (*starting(start), "learners.student.lora.rank=2", *brief)
+    data = Encoded(Shapes(32, count=12), source, tmp_path)
+    run = fs.Options(tmp_path / "run", settings=settings, show=False, cache=tmp_path)
+    fs.distill(replace(teacher, sampler=replace(teacher.sampler, steps=2)), data, run, "lcm-lora", start)
+    code, said = typed("export", tmp_path / "run", tmp_path / "x", "--no-verify", "--prompt", "a red disc")
+    assert code == 0, said
+    few = json.loads((tmp_path / "x" / "few_step.json").read_text())
+    assert (few["base_style"], few["lora"]["r"]) == (str(tmp_path / "start"), 2)
+    assert checked(tmp_path / "x").worst < 2e-5
+    (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": None}))
+    with pytest.raises(fs.WeightsError, match="On other weights it draws something else"):
+        checked(tmp_path / "x")

@@ -32,7 +32,7 @@ KEPT = (
     "pipeline",
     "size",
     "style",
-)  # facts that students keep of their teacher, to be shown and exported
+)  # facts that students keep of their teacher, or of what they began with, to be shown and exported
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,12 @@ def started(asked: Asked) -> Model | None:
 
 
 def starting(model: Model) -> list[str]:
-    """Return the settings of a recipe whose student begins as a published one: its weights, its time steps."""
+    """Return the settings of a recipe whose student begins as a published one: its weights, its time steps.
+
+    A student that is an adapter stands on these weights then.
+    """
     sampler = model.sampler
-    settings = ["learners.student.from=origin", "learners.student.lora=null"]
+    settings = ["learners.student.from=origin"]
     if isinstance(sampler, FewStep) and isinstance(sampler.schedule, Explicit):
         times = ", ".join(f"{time:.4g}" for time in sampler.schedule.times)
         way = f"steps: {list(sampler.steps)}, gamma: {sampler.gamma:g}"

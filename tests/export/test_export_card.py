@@ -111,6 +111,11 @@ def test_comfy_is_advised_nothing_that_export_refuses(exported: Exported) -> Non
     assert sana.endswith("cfg 1. Set the shift 3 with the node `ModelSamplingSD3`.")
 
 
+def test_comfy_has_no_sampler_for_a_share_of_time(exported: Exported) -> None:
+    told = few(exported, "sdxl", "kohya") | {"scheduler": "TCDScheduler", "eta": 0.3, "stochastic": True}
+    assert comfy(told).endswith("None of its own samplers does what TCDScheduler does with eta 0.3.")
+
+
 def test_comfy_wants_kohya_names_of_a_unet(exported: Exported) -> None:
     assert "--form kohya" in comfy(few(exported, "sd", "lora", 1.0))
     assert "few_step_lora.safetensors" in comfy(few(exported, "sdxl", "kohya"))

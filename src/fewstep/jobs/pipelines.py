@@ -84,7 +84,8 @@ def starting(model: Model) -> list[str]:
     settings = ["learners.student.from=origin"]
     if isinstance(sampler, FewStep) and isinstance(sampler.schedule, Explicit):
         times = ", ".join(f"{time:.4g}" for time in sampler.schedule.times)
-        way = f"steps: {list(sampler.steps)}, gamma: {sampler.gamma:g}"
+        share = f"gamma: {sampler.gamma:g}" if sampler.eta is None else f"eta: {sampler.eta:g}"
+        way = f"steps: {list(sampler.steps)}, {share}"
         settings += [f"sampler={{few_step: {{schedule: {{explicit: [{times}]}}, {way}}}}}"]
     return settings
 

@@ -71,8 +71,8 @@ class Model:
                 return replace(self, sampler=replace(sampler, guidance=tuple(rules)))  # type: ignore[type-var]
         raise RecipeError(
             f"a guidance scale of {scale:g} was asked for, but this model is sampled without guidance and its network "
-            "is told no scale: how strongly it is guided was fixed when it was trained. Leave the scale out (--guidance); "
-            "a student that takes one as an input comes from a recipe such as lcm, with 'inputs: [scale]'."
+            "is told no scale: how strongly it is guided was fixed when it was trained. Leave the scale out "
+            "(--guidance); a student that takes one as an input comes from a recipe such as lcm ('inputs: [scale]')."
         )
 
     def sample(

@@ -49,9 +49,7 @@ def few_step(
     return x
 
 
-def strategic(
-    student: FlowMap, x: X, times: Tensor, c: Cond = None, *, eta: float = 0.3, z: Tensor | None = None
-) -> X:
+def strategic(student: FlowMap, x: X, times: Tensor, c: Cond = None, *, eta: float = 0.3, z: Tensor | None = None) -> X:
     """Walk down ``times`` as ``few_step`` does, by a share of the time in the place of the noise.
 
     Each step jumps to ``u = (1 - eta) s``, as stock samplers of the path name it, and is then diffused up to the next

@@ -39,7 +39,9 @@ def moments(
     z = torch.zeros(sources - 1, 1 + sources, 1, dtype=torch.float64)
     for i in range(sources - 1):
         z[i, 2 + i] = 1
-    walked = few_step(student, x, times, gamma=gamma, z=z) if eta is None else strategic(student, x, times, eta=eta, z=z)
+    walked = (
+        few_step(student, x, times, gamma=gamma, z=z) if eta is None else strategic(student, x, times, eta=eta, z=z)
+    )
     ends = walked[:, 0]
     return ends[0].item(), (ends[1:] - ends[0]).norm().item()
 

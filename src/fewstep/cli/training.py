@@ -14,7 +14,7 @@ from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
-from fewstep.jobs.pipelines import Asked, encoded, opened, prepare, started, starting
+from fewstep.jobs.pipelines import Asked, encoded, opened, prepare, started, starting, weighed
 from fewstep.jobs.suited import computed, fitting
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
@@ -74,6 +74,7 @@ def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | 
             f"{asked.place} is a pipeline, which does not say what it learned from. Give --data: a folder of images "
             "with captions, or shapes."
         )
+    asked = weighed(asked, order.out / "styles")
     pipe, teacher = opened(asked)
     start = started(asked)
     begun = [] if start is None else starting(start)

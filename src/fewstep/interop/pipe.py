@@ -189,8 +189,8 @@ class Pipe:
     def model(self, steps: int | None = None, guidance: float | None = None) -> Model:
         """Return the teacher: the backbone itself, not a copy, with the many-step sampler of its family.
 
-        ``guidance`` is the scale, by default the one that its folder states, else that of the family; it is real (two calls) or embedded, as the family
-        has it.
+        ``guidance`` is the scale, by default the one that its folder states, else that of the family; it is real (two
+        calls) or embedded, as the family has it.
         """
         path, prediction = self.path
         net: Bridge = around(self.family, self.backbone, self.nothing(), self.packing)

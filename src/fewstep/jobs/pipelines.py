@@ -1,5 +1,6 @@
 """Pipelines as teachers of a run: opened, and their data encoded."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 from fewstep.data import open_data
 from fewstep.errors import DataError, RecipeError
 from fewstep.files import CACHE
+from fewstep.guidance import CFG
 from fewstep.interop import Encoded, Pipe, is_pipeline, open_pipe
-from fewstep.interop.published import as_published
+from fewstep.interop.published import as_published, published
 from fewstep.jobs.progress import bar
+from fewstep.jobs.weigh import at_weight, refuse_readers
 from fewstep.model import Model
 from fewstep.sampling import FewStep
 from fewstep.store import load_model
@@ -26,6 +29,7 @@ __all__ = [
     "prepare",
     "started",
     "starting",
+    "weighed",
 ]
 
 KEPT = (
@@ -40,7 +44,8 @@ class Asked:
     """A pipeline as a teacher: its place, the side of the images, a style LoRA, and the guidance scale (None: its own
     ones).
 
-    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is.
+    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is.  Both LoRAs may be given as
+    ``FILE:WEIGHT``.
     """
 
     place: str
@@ -58,12 +63,23 @@ def opened(asked: Asked) -> tuple[Pipe, Model]:
     return pipe, pipe.model(None, asked.guidance)
 
 
+def weighed(asked: Asked, folder: Path) -> Asked:
+    """Return the same with LoRAs that are merged at weight 1: at another one copies in ``folder``.
+
+    A published one without a weight has that of its authors.
+    """
+    usual = 1.0 if asked.like is None else published(asked.like).weight
+    style = None if asked.style is None else at_weight(asked.style, folder)
+    start = None if asked.start is None else at_weight(asked.start, folder, usual)
+    return replace(asked, style=style, start=start)
+
+
 def started(asked: Asked) -> Model | None:
     """Return what a published few-step adapter makes of a pipeline; None without one.
 
     It is sampled as its authors do, if it is said whose it is.
-
-    Raises ``RecipeError`` for a name without an adapter, and for an adapter on top of a style.
+    Raises ``RecipeError`` for a name without an adapter, and for an adapter on top of a style; ``WeightsError`` for one
+    of the text encoders, which both teacher and student read with.
     """
     if asked.start is None:
         if asked.like is not None:
@@ -71,6 +87,7 @@ def started(asked: Asked) -> Model | None:
         return None
     if asked.style is not None:
         raise RecipeError("--start and --style were both given. Merge the style into the pipeline, and give --start.")
+    refuse_readers(asked.start)
     _, model = opened(replace(asked, style=asked.start, guidance=1.0))
     return model if asked.like is None else as_published(model, asked.like)
 
@@ -84,8 +101,11 @@ def starting(model: Model) -> list[str]:
     settings = ["learners.student.from=origin"]
     if isinstance(sampler, FewStep) and isinstance(sampler.schedule, Explicit):
         times = ", ".join(f"{time:.4g}" for time in sampler.schedule.times)
-        share = f"gamma: {sampler.gamma:g}" if sampler.eta is None else f"eta: {sampler.eta:g}"
-        way = f"steps: {list(sampler.steps)}, {share}"
+        share = f"gamma: {sampler.gamma:g}" + ("" if sampler.eta is None else f", eta: {sampler.eta:g}")
+        rules = [{"cfg": rule.scale} for rule in sampler.guidance if isinstance(rule, CFG)]
+        guided = f", guidance: {json.dumps(rules)}" if rules else ""
+        guided += "" if sampler.scale is None else f", scale: {sampler.scale:g}"
+        way = f"steps: {list(sampler.steps)}, {share}{guided}"
         settings += [f"sampler={{few_step: {{schedule: {{explicit: [{times}]}}, {way}}}}}"]
     return settings
 

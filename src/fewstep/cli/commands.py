@@ -50,6 +50,7 @@ def distill(
     guidance: told.Scale = None,
     start: told.Start = None,
     like: told.Like = None,
+    dtype: told.Dtype = None,
     seed: told.Seed = 0,
     settings: told.Settings = None,
     tensorboard: told.Tensorboard = False,
@@ -58,7 +59,7 @@ def distill(
     """Distil a teacher into a few-step student."""
     from fewstep.cli import training
 
-    asked = training.Asked(teacher, size, style, guidance, start, like)
+    asked = training.Asked(teacher, size, style, guidance, start, like, dtype)
     order = training.Order(recipe or training.best_for(teacher), out, seed, settings or (), quiet, tensorboard)
     training.distill(order, asked, data, steps, lora)
 

@@ -13,6 +13,7 @@ __all__ = [
     "Dial",
     "DistilRecipe",
     "Docs",
+    "Dtype",
     "Family",
     "First",
     "Folder",
@@ -87,6 +88,10 @@ Guidance = Annotated[
 ]
 Start = Annotated[
     Path | None, typer.Option(metavar="LORA[:WEIGHT]", help="A few-step LoRA to begin with; default: its own weight.")
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(metavar="TYPE", help="Of text encoders and autoencoder: float32, bfloat16, float16; default: theirs."),
 ]
 First = Annotated[str | None, typer.Option(metavar="CLASS", help="As --label, but asked for alone in the first steps.")]
 Until = Annotated[

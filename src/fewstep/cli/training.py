@@ -9,7 +9,8 @@ import typer
 from fewstep.cli.words import cache_folder, say, typed
 from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, RecipeError
-from fewstep.interop import at_home, is_pipeline
+from fewstep.interop import Pipe, at_home, is_pipeline
+from fewstep.interop.own import reads_adapters
 from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
 from fewstep.jobs.listing import check_parts, describe
@@ -80,11 +81,20 @@ def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | 
     begun = [] if start is None else starting(start)
     order = _suited(replace(order, settings=[*begun, *order.settings]), steps, teacher)
     recipe = few_step_recipe(order, None)
+    say(_unread(recipe, pipe))
     known = encoded(data, pipe, cache_folder(), teacher)
     say(known.describe())
     prepare(known, not order.quiet)
     first = None if start is None else fitting(start, recipe)
     _run(order, recipe, known, data, (fitting(teacher, recipe), Path(asked.place)), first)
+
+
+def _unread(recipe: Recipe, pipe: Pipe) -> dict[str, str]:
+    """Say it at once when a student learns an adapter that nobody will read."""
+    if recipe.learners["student"].lora is None or reads_adapters(pipe.pipeline):
+        return {}
+    kind = type(pipe.pipeline).__name__
+    return {"adapter": f"{kind} of diffusers reads no LoRA files: such a student is exported with --form folder only"}
 
 
 def _suited(order: Order, steps: int | None, teacher: Model) -> Order:

@@ -24,6 +24,7 @@ from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable, timetable
 from fewstep.export.verify import FEW, verify
 from fewstep.files import whole_folder, write_whole
+from fewstep.interop.own import reads_adapters
 
 __all__ = ["FORMS", "Wanted", "export"]
 
@@ -92,7 +93,7 @@ def _refuse_unfit(student: Student, form: str) -> None:
         )
     if not any(up.any() for _, up in student.adapter.layers.values()):
         raise WeightsError("The adapter adds nothing: every B is zero, as before the first update. Train the student.")
-    if "load_lora_weights" not in dir(type(student.pipe.pipeline)):
+    if not reads_adapters(student.pipe.pipeline):
         raise WeightsError(
             f"{type(student.pipe.pipeline).__name__} of diffusers reads no LoRA files. Export with --form folder."
         )

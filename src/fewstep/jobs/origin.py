@@ -7,7 +7,7 @@ from pathlib import Path
 from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, WeightsError
 from fewstep.files import write_whole
-from fewstep.jobs.pipelines import encoded, pipe_of
+from fewstep.jobs.pipelines import encoded, pipe_of, settled
 from fewstep.jobs.record import holds_run
 from fewstep.model import Model
 
@@ -71,7 +71,7 @@ def data_for(model: Model, folder: Path, given: str | None = None) -> Data:
 def _opened(model: Model, name: str) -> Data:
     """Open data in the form of a model's items, as latents of the pipeline where it is a student of one."""
     if "pipeline" in model.facts:
-        return encoded(name, pipe_of(model))
+        return encoded(name, settled(pipe_of(model)))
     size, channels = (model.shape[-1], model.shape[0]) if len(model.shape) == 3 else (None, None)
     return open_data(name, size, channels)
 

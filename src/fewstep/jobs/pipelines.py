@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from fewstep.data import open_data
-from fewstep.errors import DataError, RecipeError
+from fewstep.errors import DataError, RecipeError, nearest
 from fewstep.files import CACHE
 from fewstep.guidance import CFG
 from fewstep.interop import Encoded, Pipe, is_pipeline, open_pipe
 from fewstep.interop.published import as_published, published
+from fewstep.jobs.machine import this_machine
 from fewstep.jobs.progress import bar
 from fewstep.jobs.weigh import at_weight, refuse_readers
 from fewstep.model import Model
@@ -27,11 +31,13 @@ __all__ = [
     "opened",
     "pipe_of",
     "prepare",
+    "settled",
     "started",
     "starting",
     "weighed",
 ]
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KEPT = (
     "pipeline",
     "size",
@@ -45,7 +51,7 @@ class Asked:
     ones).
 
     ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is.  Both LoRAs may be given as
-    ``FILE:WEIGHT``.
+    ``FILE:WEIGHT``.  ``dtype`` is the precision of text encoders and autoencoder (None: as they are).
     """
 
     place: str
@@ -54,13 +60,35 @@ class Asked:
     guidance: float | None = None
     start: Path | None = None
     like: str | None = None
+    dtype: str | None = None
 
 
 def opened(asked: Asked) -> tuple[Pipe, Model]:
-    """Open a pipeline and return it with the teacher that it is."""
+    """Open a pipeline where it is to be used, and return it with the teacher that it is."""
+    pipe = settled(_opened(asked), asked.dtype)
+    return pipe, pipe.model(None, asked.guidance).to(this_machine().device)
+
+
+def settled(pipe: Pipe, dtype: str | None = None) -> Pipe:
+    """Move what a pipeline encodes and decodes with to the accelerator, in place; return the pipeline.
+
+    Text encoders and autoencoder then have the precision ``dtype``, if one is given; an autoencoder that says that
+    float16 is too narrow for it keeps float32 there.  The backbone is moved and cast by those who use it.
+    Raises ``RecipeError`` for a precision that is not known.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise RecipeError(f"there is no precision {dtype!r} of a pipeline; {nearest(dtype, DTYPES)}")
+    device = this_machine().device
+    for part in pipe.pipeline.components.values():
+        if isinstance(part, nn.Module) and part is not pipe.backbone:
+            narrow = dtype == "float16" and part is pipe.coder and pipe.coder.config.get("force_upcast")
+            part.to(device, None if dtype is None else DTYPES["float32" if narrow else dtype])
+    return pipe
+
+
+def _opened(asked: Asked) -> Pipe:
     size = None if asked.size is None else (asked.size, asked.size)
-    pipe = open_pipe(asked.place, size, asked.style)
-    return pipe, pipe.model(None, asked.guidance)
+    return open_pipe(asked.place, size, asked.style)
 
 
 def weighed(asked: Asked, folder: Path) -> Asked:
@@ -88,7 +116,7 @@ def started(asked: Asked) -> Model | None:
     if asked.style is not None:
         raise RecipeError("--start and --style were both given. Merge the style into the pipeline, and give --start.")
     refuse_readers(asked.start)
-    _, model = opened(replace(asked, style=asked.start, guidance=1.0))
+    model = _opened(replace(asked, style=asked.start)).model(None, 1.0)
     return model if asked.like is None else as_published(model, asked.like)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fewstep.export.comfy import comfy
 from fewstep.interop import Pipe
 
 Exported = Callable[..., Path]
+OTHER = Row("teacher", 50, 100, 0.5, None, None, None, None, None, 0.1, 100)
 ROW = Row("student", 4, 4, 1.25, None, None, None, None, None, 0.1, 100)
 
 
@@ -46,13 +48,18 @@ def test_licence_and_id_of_the_base_are_inherited(pipe: Callable[[str], Pipe], t
     student = Student.of(
         few_step(source, changed(source)), Pipe(source.pipeline, source.family, str(base), source.size)
     )
-    export(student, tmp_path / "x", wanted("folder", rows=(ROW,)), None)
+    export(student, tmp_path / "x", wanted("folder", rows=(OTHER, ROW)), None)
     words, text = front(tmp_path / "x"), (tmp_path / "x" / "README.md").read_text()
     assert (words["license"], words["license_name"], words["license_link"]) == ("other", "theirs", "a/b")
     assert (words["base_model"], words["base_model_relation"]) == ("somebody/a-base", "finetune")
+    (index,) = words["model-index"]
+    (result,) = index["results"]
+    assert (index["name"], result["task"]["type"], result["dataset"]["name"]) == ("x", "text-to-image", "unknown")
+    assert [(each["type"], each["value"]) for each in result["metrics"]] == [("frechet", 1.25)]
     assert "1.25" in text.partition("## Measured")[2]
+    other = {"model": "teacher", "steps": 50, "calls": 100, "frechet": 0.5, "seconds_per_image": 0.1, "samples": 100}
     measured = {"model": "student", "steps": 4, "calls": 4, "frechet": 1.25, "seconds_per_image": 0.1, "samples": 100}
-    assert json.loads((tmp_path / "x" / "few_step.json").read_text())["metrics"] == [measured]
+    assert json.loads((tmp_path / "x" / "few_step.json").read_text())["metrics"] == [other, measured]
     assert "**Not checked**" in text
 
 
@@ -60,6 +67,20 @@ def test_base_is_named_by_its_id_only(tmp_path: Path) -> None:
     assert base_of("somebody/a-base") == "somebody/a-base"
     assert base_of(str(tmp_path)) is None
     assert base_of("/no/such/place") is None
+
+
+def test_snippet_names_the_id_of_the_base_where_it_is_known(
+    pipe: Callable[[str], Pipe], student: Callable[[str], Student], tmp_path: Path
+) -> None:
+    base = shutil.copytree(pipe("sd3").place, tmp_path / "base")
+    index = json.loads((base / "model_index.json").read_text()) | {"_name_or_path": "somebody/a-base"}
+    (base / "model_index.json").write_text(json.dumps(index))
+    found = student("sd3")
+    export(replace(found, pipe=replace(found.pipe, place=str(base))), tmp_path / "x", wanted(), None)
+    text = (tmp_path / "x" / "README.md").read_text()
+    assert 'from_pretrained("somebody/a-base")' in text
+    assert str(tmp_path) not in text
+    assert "model-index" not in front(tmp_path / "x")
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -1,6 +1,7 @@
 """``fewstep export`` and ``fewstep verify``, on a finished run, with a process of its own for the proof."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from fewstep.data import Shapes
 from fewstep.evaluate import features
 from fewstep.files import write_whole
 from fewstep.interop import Encoded, Pipe
+from fewstep.jobs.origin import Origin, captions_for, keep_origin
 from fewstep.jobs.pipelines import Asked, opened, started, starting
 from fewstep.networks import LORA, LoraFile, build_network, digest_of, own_state
 from fewstep.networks.lora import merged
@@ -59,6 +61,20 @@ def test_proof_is_repeated_and_other_bases_refused(run: Path, pipe: Callable[[st
     assert typed("export", run, tmp_path / "y", "--no-verify")[0] == 0
     code, said = typed("verify", tmp_path / "y", "--base", pipe("sd").place)
     assert (code, "cannot run" in said) == (1, True), said
+
+
+def test_proof_draws_what_the_data_say(run: Path, tmp_path: Path) -> None:
+    """Where the run knows its data and these have captions; else there are prompts for any pipeline."""
+    model = fs.load_model(run)
+    assert captions_for(model, run, 2) == ()
+    for data, said in (("shapes", tuple(Shapes(32).captions_of(range(2)))), ("digits", ()), ("/no/where", ())):
+        place = tmp_path / Path(data).name
+        keep_origin(place, Origin("fewstep distill", data))
+        assert captions_for(model, place, 2) == said
+    kept = shutil.copytree(run, tmp_path / "run")
+    shutil.copy(tmp_path / "shapes" / "command.json", kept)
+    assert typed("export", kept, tmp_path / "x", "--no-verify")[0] == 0
+    assert f"prompt='{captions_for(model, kept, 1)[0]}'" in (tmp_path / "x" / "README.md").read_text()
 
 
 def test_unproven_export_says_so(run: Path, tmp_path: Path) -> None:

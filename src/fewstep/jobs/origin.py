@@ -11,9 +11,10 @@ from fewstep.jobs.pipelines import encoded, pipe_of, settled
 from fewstep.jobs.record import holds_run
 from fewstep.model import Model
 
-__all__ = ["Origin", "data_for", "illness_of", "keep_illness", "keep_origin", "origin_of"]
+__all__ = ["Origin", "captions_for", "data_for", "illness_of", "keep_illness", "keep_origin", "origin_of"]
 
 FILE, ILLNESS = "command.json", "illness.txt"
+SEARCHED = 20  # items, for captions that differ
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,22 @@ def data_for(model: Model, folder: Path, given: str | None = None) -> Data:
             "Give the data that it was trained on with --data."
         )
     return data
+
+
+def captions_for(model: Model, folder: Path, count: int) -> tuple[str, ...]:
+    """Return the first captions of the data that a pipeline's student learned from, each once.
+
+    None where it is told no prompt, where the folder does not say which data these are, and where they are not there any
+    more or have no captions.
+    """
+    origin = origin_of(folder)
+    if origin is None or not model.condition or "pipeline" not in model.facts:
+        return ()
+    try:
+        data = open_data(origin.data, int(model.facts["size"][0]))
+        return tuple(dict.fromkeys(data.captions_of(range(min(len(data), SEARCHED)))))[:count]
+    except DataError:
+        return ()
 
 
 def _opened(model: Model, name: str) -> Data:

@@ -40,6 +40,10 @@ class Levels(NoiseLevel):
         """Return the noisiest level up to t at which the samplers of the home path can ask."""
         return level(self.home, self.home.entry(there(self.home, t.clamp_max(self.t_max))))
 
+    def earlier(self, t: T, eta: float) -> T:
+        """Return the level of the home path's earlier time: its clock counts, not the level."""
+        return level(self.home, self.home.earlier(there(self.home, t), eta))
+
     def label(self, t: T) -> T:
         """Return the home path's label at the level t."""
         return self.home.label(there(self.home, t))

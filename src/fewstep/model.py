@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fewstep.denoiser import Denoiser
-from fewstep.errors import DataError
-from fewstep.guidance import Guidance
+from fewstep.errors import DataError, RecipeError
+from fewstep.guidance import CFG, EditCFG, Guidance
 from fewstep.labels import label_index
 from fewstep.sampling import Sampler
 
@@ -56,6 +56,24 @@ class Model:
         """Return the model with guidance rules on top of those of its sampler; the network is the same object."""
         sampler = replace(self.sampler, guidance=(*self.sampler.guidance, *rules))  # type: ignore[type-var]
         return replace(self, sampler=sampler)
+
+    def guided(self, scale: float) -> "Model":
+        """Return the model at another guidance scale: the one that its network is told, or that of its guidance rule.
+
+        Raises ``RecipeError`` for a model that has neither.
+        """
+        sampler, rules = self.sampler, list(self.sampler.guidance)
+        if sampler.scale is not None:
+            return replace(self, sampler=replace(sampler, scale=scale))  # type: ignore[type-var]
+        for i, rule in enumerate(rules):
+            if isinstance(rule, CFG | EditCFG):
+                rules[i] = replace(rule, scale=scale)
+                return replace(self, sampler=replace(sampler, guidance=tuple(rules)))  # type: ignore[type-var]
+        raise RecipeError(
+            f"a guidance scale of {scale:g} was asked for, but this model is sampled without guidance and its network "
+            "is told no scale: how strongly it is guided was fixed when it was trained. Leave the scale out "
+            "(--guidance); a student that takes one as an input comes from a recipe such as lcm ('inputs: [scale]')."
+        )
 
     def sample(
         self,

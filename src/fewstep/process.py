@@ -80,6 +80,10 @@ class Process(ABC):
         """Return the noisiest time up to t that stock samplers can name: t itself, up to the end of the clock."""
         return t.clamp_max(self.t_max)
 
+    def earlier(self, t: T, eta: float) -> T:
+        """Return the time ``(1 - eta) t``, as stock samplers of the path name it."""
+        return (1 - eta) * t
+
     def eps(self, x: X, x0: X, t: T) -> X:
         """Return the noise in ``x`` when ``x0`` is its data: ``(x - alpha x0) / sigma``; needs t > 0."""
         alpha, sigma = self.scales(t)

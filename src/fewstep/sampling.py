@@ -19,7 +19,7 @@ from fewstep.solvers import Heun, Solver
 from fewstep.times import Schedule
 from fewstep.types import Cond, T, X
 
-__all__ = ["FewStep", "ManyStep", "Sampler", "few_step"]
+__all__ = ["FewStep", "ManyStep", "Sampler", "few_step", "strategic"]
 
 SOURCE = "arXiv 2310.02279, algorithm 3 (gamma-sampling); gamma = 1 is arXiv 2303.01469, algorithm 1"
 
@@ -45,6 +45,26 @@ def few_step(
             x = student(x, t, u, c)
             if z is None:
                 raise RecipeError(f"gamma is {gamma}, so {len(times) - 2} batches of fresh noise 'z' are needed.")
+            x = student.process.renoise(x, z[i].to(x), u, s)
+    return x
+
+
+def strategic(student: FlowMap, x: X, times: Tensor, c: Cond = None, *, eta: float = 0.3, z: Tensor | None = None) -> X:
+    """Walk down ``times`` as ``few_step`` does, by a share of the time in the place of the noise.
+
+    Each step jumps to ``u = (1 - eta) s``, as stock samplers of the path name it, and is then diffused up to the next
+    time s.  eta = 0: deterministic; eta = 1: to the data and all the noise anew.  ``z`` is needed when eta > 0 and
+    n > 1.  On a table of levels the last step ends at the first of them, beside the data.
+    Exact when the student is the flow map: every marginal is kept, for every eta.
+    Source: TCD, arXiv 2402.19159, section 4.3 (their gamma); the table's rounding is that of diffusers' TCDScheduler.
+    """
+    for i, (now, then) in enumerate(pairwise(times)):
+        t, s = now.expand(len(x)).to(x.device), then.expand(len(x)).to(x.device)
+        u = student.process.earlier(s, eta)
+        x = student(x, t, u, c)
+        if eta > 0 and i < len(times) - 2:
+            if z is None:
+                raise RecipeError(f"eta is {eta}, so {len(times) - 2} batches of fresh noise 'z' are needed.")
             x = student.process.renoise(x, z[i].to(x), u, s)
     return x
 
@@ -135,7 +155,9 @@ def _told(view: Denoises, told: Mapping[str, Tensor]) -> Denoises:
 class FewStep(Sampler):
     """A student's sampler: the times it was trained at, the noise put back between them, and how many steps.
 
-    ``steps`` are those it was trained for, the first one the default.
+    ``steps`` are those it was trained for, the first one the default.  ``gamma`` is the share of noise that is put
+    back, as ``few_step`` takes it; ``eta`` that of time, as ``strategic`` does, in the place of gamma where it is given.
+    Raises ``RecipeError`` for an eta beyond 0 to 1.
     """
 
     schedule: Schedule
@@ -143,6 +165,13 @@ class FewStep(Sampler):
     gamma: float = 1.0
     guidance: tuple[Guidance, ...] = ()
     scale: float | None = None
+    eta: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.eta is not None and not 0 <= self.eta <= 1:
+            raise RecipeError(
+                f"eta is {self.eta}; accepted is 0 (deterministic) to 1 (all noise put back), or none for gamma."
+            )
 
     @property
     def made_for(self) -> tuple[int, ...]:
@@ -160,11 +189,14 @@ class FewStep(Sampler):
 
     def fresh(self, steps: int) -> int:
         """Return one batch of noise between two steps, none when deterministic."""
-        return steps - 1 if self.gamma > 0 else 0
+        return steps - 1 if (self.gamma if self.eta is None else self.eta) > 0 else 0
 
     def path(self, denoiser: Denoises, x: X, steps: int, c: Cond, fresh: Tensor) -> X:
         """Jump and put noise back, ``steps`` times."""
-        return few_step(FlowMap(denoiser), x, self.schedule.steps(steps), c, gamma=self.gamma, z=fresh)
+        times = self.schedule.steps(steps)
+        if self.eta is not None:
+            return strategic(FlowMap(denoiser), x, times, c, eta=self.eta, z=fresh)
+        return few_step(FlowMap(denoiser), x, times, c, gamma=self.gamma, z=fresh)
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,13 @@ class VP(Process):
         """Return the time of the noisiest entry of the table up to t, but for rounding; at least the first one's."""
         return (self._per_level * t + 1e-6).floor().clamp(1, self._levels) / self._per_level
 
+    def earlier(self, t: T, eta: float) -> T:
+        """Return the time of the entry whose index is ``(1 - eta)`` times that of t, rounded down.
+
+        That of data is the first entry's, beside the data.  Source: ``TCDScheduler`` of diffusers.
+        """
+        return self.entry((1 - eta) * (t - 1 / self._per_level) + 1 / self._per_level)
+
     def label(self, t: T) -> T:
         """Return the index in the table, ``t - 1`` in levels; times below the first entry share its label."""
         return (self._per_level * t - 1).clamp_min(0)

@@ -75,6 +75,11 @@ def test_compare_refuses_the_same_folder_twice(fewstep, check_refusal, student, 
     check_refusal(fewstep("compare", student, student, "--out", tmp_path), "twice", str(student))
 
 
+def test_a_scale_that_nobody_takes_is_refused(fewstep, check_refusal, teacher, student, tmp_path):
+    for words in (("evaluate", student), ("compare", teacher, student, "--out", tmp_path), ("sample", student)):
+        check_refusal(fewstep(*words, "--guidance", 3), "scale of 3", "told no scale", "such as lcm")
+
+
 # --- bench
 
 

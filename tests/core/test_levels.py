@@ -68,3 +68,9 @@ def test_no_noise_is_the_identity() -> None:
     _, there = views(HOMES[0], predict.Eps())
     x = torch.randn(2, 3, dtype=torch.float64)
     torch.testing.assert_close(there(x, torch.zeros(2, dtype=torch.float64)), x)
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_share_of_time_is_one_of_the_home_clock(home: Process) -> None:
+    t = torch.tensor([0.05, 0.3, 0.7], dtype=torch.float64) * home.t_max
+    torch.testing.assert_close(Levels(home).earlier(level(home, t), 0.3), level(home, home.earlier(t, 0.3)))

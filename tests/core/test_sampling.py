@@ -13,7 +13,7 @@ from fewstep.guidance import CFG, Interval
 from fewstep.networks import MLP
 from fewstep.predict import V
 from fewstep.process import EDM
-from fewstep.sampling import FewStep, ManyStep, few_step
+from fewstep.sampling import FewStep, ManyStep, few_step, strategic
 from fewstep.solvers import DDIM, DPMSolver, Heun
 from fewstep.testing import PATHS, Classes, Counted, Gaussian, Jump
 from fewstep.times import Explicit, Karras, Trailing
@@ -26,7 +26,9 @@ def world_on(path) -> Gaussian:
     return Gaussian(path, torch.tensor([MEAN], dtype=torch.float64), STD)
 
 
-def moments(student: FlowMap, times: torch.Tensor, gamma: float, start: tuple[float, float]) -> tuple[float, float]:
+def moments(
+    student: FlowMap, times: torch.Tensor, gamma: float, start: tuple[float, float], eta: float | None = None
+) -> tuple[float, float]:
     """Return the mean and the deviation at the last time, exactly: the sampler is affine in x and in its noise.
 
     Item 0 starts at the mean and gets no noise; each further item has one source of randomness at one deviation.
@@ -37,7 +39,10 @@ def moments(student: FlowMap, times: torch.Tensor, gamma: float, start: tuple[fl
     z = torch.zeros(sources - 1, 1 + sources, 1, dtype=torch.float64)
     for i in range(sources - 1):
         z[i, 2 + i] = 1
-    ends = few_step(student, x, times, gamma=gamma, z=z)[:, 0]
+    walked = (
+        few_step(student, x, times, gamma=gamma, z=z) if eta is None else strategic(student, x, times, eta=eta, z=z)
+    )
+    ends = walked[:, 0]
     return ends[0].item(), (ends[1:] - ends[0]).norm().item()
 
 
@@ -52,6 +57,39 @@ def test_exact_student_keeps_every_marginal(path, gamma):
         end = times[count] * one
         assert mean == pytest.approx(path.alpha(end).item() * MEAN, rel=1e-9)
         assert spread == pytest.approx(world.spread(end).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_exact_student_keeps_every_marginal_by_a_share_of_time(path, eta):
+    times = path.t_max * torch.tensor([0.97, 0.7, 0.31, 0.05, 0.0], dtype=torch.float64)
+    world = world_on(path)
+    at_start = (path.alpha(times[:1]).item() * MEAN, world.spread(times[:1]).item())
+    for count in (1, 2, 3, 4):
+        mean, spread = moments(FlowMap(Jump(world)), times[: count + 1], 1.0, at_start, eta)
+        end = path.earlier(times[count : count + 1], eta)
+        assert mean == pytest.approx(path.alpha(end).item() * MEAN, rel=1e-9)
+        assert spread == pytest.approx(world.spread(end).item(), rel=1e-9)
+
+
+def test_share_of_time_of_a_table_is_one_of_its_indices():
+    path = VP(tuple(0.999**i for i in range(1, 1001)), unit=True)
+    times = torch.tensor([1.0, 0.75, 0.5, 0.001, 0.0], dtype=torch.float64)
+    for eta, wanted in ((0.3, [699, 524, 349, 0, 0]), (0.0, [999, 749, 499, 0, 0]), (1.0, [0] * 5)):
+        assert (path.earlier(times, eta) * 1000 - 1).round(decimals=6).tolist() == wanted
+
+
+def test_sampler_goes_by_the_share_that_it_is_given():
+    world, z = world_on(EDM()), torch.randn(3, 4, 1, dtype=torch.float64)
+    sampler, x = FewStep(Karras(), (3,), 0.5), 80 * z[0]
+    told = replace(sampler, eta=0.3).path(world, x, 3, None, z[1:])
+    assert told.equal(strategic(FlowMap(world), x, sampler.schedule.steps(3), eta=0.3, z=z[1:]))
+    assert not torch.allclose(told, sampler.path(world, x, 3, None, z[1:]))
+    assert [replace(sampler, eta=eta).fresh(3) for eta in (0.0, 0.3, None)] == [0, 2, 2]
+    with pytest.raises(RecipeError, match="2 batches of fresh noise"):
+        strategic(FlowMap(world), x, sampler.schedule.steps(3), eta=0.3)
+    with pytest.raises(RecipeError, match=r"eta is 1.5; accepted is 0 \(deterministic\) to 1"):
+        FewStep(Karras(), eta=1.5)
 
 
 def test_student_that_is_a_denoiser_loses_spread():

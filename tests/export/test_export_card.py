@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from fewstep.export.comfy import comfy
 from fewstep.interop import Pipe
 
 Exported = Callable[..., Path]
+OTHER = Row("teacher", 50, 100, 0.5, None, None, None, None, None, 0.1, 100)
 ROW = Row("student", 4, 4, 1.25, None, None, None, None, None, 0.1, 100)
 
 
@@ -45,13 +48,18 @@ def test_licence_and_id_of_the_base_are_inherited(pipe: Callable[[str], Pipe], t
     student = Student.of(
         few_step(source, changed(source)), Pipe(source.pipeline, source.family, str(base), source.size)
     )
-    export(student, tmp_path / "x", wanted("folder", rows=(ROW,)), None)
+    export(student, tmp_path / "x", wanted("folder", rows=(OTHER, ROW)), None)
     words, text = front(tmp_path / "x"), (tmp_path / "x" / "README.md").read_text()
     assert (words["license"], words["license_name"], words["license_link"]) == ("other", "theirs", "a/b")
     assert (words["base_model"], words["base_model_relation"]) == ("somebody/a-base", "finetune")
+    (index,) = words["model-index"]
+    (result,) = index["results"]
+    assert (index["name"], result["task"]["type"], result["dataset"]["name"]) == ("x", "text-to-image", "unknown")
+    assert [(each["type"], each["value"]) for each in result["metrics"]] == [("frechet", 1.25)]
     assert "1.25" in text.partition("## Measured")[2]
+    other = {"model": "teacher", "steps": 50, "calls": 100, "frechet": 0.5, "seconds_per_image": 0.1, "samples": 100}
     measured = {"model": "student", "steps": 4, "calls": 4, "frechet": 1.25, "seconds_per_image": 0.1, "samples": 100}
-    assert json.loads((tmp_path / "x" / "few_step.json").read_text())["metrics"] == [measured]
+    assert json.loads((tmp_path / "x" / "few_step.json").read_text())["metrics"] == [other, measured]
     assert "**Not checked**" in text
 
 
@@ -59,6 +67,20 @@ def test_base_is_named_by_its_id_only(tmp_path: Path) -> None:
     assert base_of("somebody/a-base") == "somebody/a-base"
     assert base_of(str(tmp_path)) is None
     assert base_of("/no/such/place") is None
+
+
+def test_snippet_names_the_id_of_the_base_where_it_is_known(
+    pipe: Callable[[str], Pipe], student: Callable[[str], Student], tmp_path: Path
+) -> None:
+    base = shutil.copytree(pipe("sd3").place, tmp_path / "base")
+    index = json.loads((base / "model_index.json").read_text()) | {"_name_or_path": "somebody/a-base"}
+    (base / "model_index.json").write_text(json.dumps(index))
+    found = student("sd3")
+    export(replace(found, pipe=replace(found.pipe, place=str(base))), tmp_path / "x", wanted(), None)
+    text = (tmp_path / "x" / "README.md").read_text()
+    assert 'from_pretrained("somebody/a-base")' in text
+    assert str(tmp_path) not in text
+    assert "model-index" not in front(tmp_path / "x")
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -86,6 +108,33 @@ def few(exported: Exported, *key: object) -> dict[str, Any]:
 def test_comfy_is_told_sampler_grid_and_shift(exported: Exported) -> None:
     text = comfy(few(exported, "sd3", "lora", 1.0))
     assert "sampler `lcm`, scheduler `simple`, steps 4, 2, 1, cfg 1. Set the shift 3" in text
+
+
+def test_comfy_is_told_the_logarithm_of_flux_shift_and_its_guidance(exported: Exported) -> None:
+    """The node's own formula: e^mu / (e^mu + 1/t - 1), mu the same for every size when both shifts are."""
+    words = few(exported, "flux")
+    text, shift = comfy(words), words["shift"]
+    found = re.search(r"`max_shift` and `base_shift` both to (\S+) ", text)
+    assert found is not None
+    grid = [exp(float(found[1])) / (exp(float(found[1])) + 1 / t - 1) for t in (1, 0.75, 0.5, 0.25)]
+    assert grid == pytest.approx([step / 1000 for step in words["timesteps"]["4"]], abs=1e-4)
+    assert "Set the shift" not in text
+    assert shift > 1
+    assert f"guidance scale {words['guidance']['scale']:g} with the node `FluxGuidance`" in text
+    assert "FluxGuidance" not in comfy(words | {"guidance": words["guidance"] | {"mode": "none"}})
+
+
+def test_comfy_is_advised_nothing_that_export_refuses(exported: Exported) -> None:
+    text = comfy(few(exported, "pixart", "folder", 1.0))
+    assert "LoRA" not in text
+    assert "diffusers node" in text
+    sana = comfy(few(exported, "sana"))
+    assert sana.endswith("cfg 1. Set the shift 3 with the node `ModelSamplingSD3`.")
+
+
+def test_comfy_has_no_sampler_for_a_share_of_time(exported: Exported) -> None:
+    told = few(exported, "sdxl", "kohya") | {"scheduler": "TCDScheduler", "eta": 0.3, "stochastic": True}
+    assert comfy(told).endswith("None of its own samplers does what TCDScheduler does with eta 0.3.")
 
 
 def test_comfy_wants_kohya_names_of_a_unet(exported: Exported) -> None:

@@ -1,18 +1,25 @@
 """``fewstep export`` and ``fewstep verify``, on a finished run, with a process of its own for the proof."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from single import written
-from students import adapted, few_step
+from students import adapted, checked, few_step
+from tiny import random_lora
 from typer.testing import CliRunner
 
 import fewstep as fs
 from fewstep.cli import app
+from fewstep.data import Shapes
+from fewstep.evaluate import features
 from fewstep.files import write_whole
-from fewstep.interop import Pipe
+from fewstep.interop import Encoded, Pipe
+from fewstep.jobs.origin import Origin, captions_for, keep_origin
+from fewstep.jobs.pipelines import Asked, opened, started, starting
 from fewstep.networks import LORA, LoraFile, build_network, digest_of, own_state
 from fewstep.networks.lora import merged
 from fewstep.sharing import shared_names
@@ -58,6 +65,20 @@ def test_proof_is_repeated_and_other_bases_refused(run: Path, pipe: Callable[[st
     assert (code, "cannot run" in said) == (1, True), said
 
 
+def test_proof_draws_what_the_data_say(run: Path, tmp_path: Path) -> None:
+    """Where the run knows its data and these have captions; else there are prompts for any pipeline."""
+    model = fs.load_model(run)
+    assert captions_for(model, run, 2) == ()
+    for data, said in (("shapes", tuple(Shapes(32).captions_of(range(2)))), ("digits", ()), ("/no/where", ())):
+        place = tmp_path / Path(data).name
+        keep_origin(place, Origin("fewstep distill", data))
+        assert captions_for(model, place, 2) == said
+    kept = shutil.copytree(run, tmp_path / "run")
+    shutil.copy(tmp_path / "shapes" / "command.json", kept)
+    assert typed("export", kept, tmp_path / "x", "--no-verify")[0] == 0
+    assert f"prompt='{captions_for(model, kept, 1)[0]}'" in (tmp_path / "x" / "README.md").read_text()
+
+
 def test_unproven_export_says_so(run: Path, tmp_path: Path) -> None:
     code, said = typed("export", run, tmp_path / "x", "--no-verify", "--prompt", "two rings")
     assert code == 0, said
@@ -89,3 +110,28 @@ def test_student_of_a_checkpoint_in_one_file_is_proven(pipe: Callable[[str], Pip
     code, said = typed("export", tmp_path / "run", tmp_path / "x", "--prompt", "a red disc")
     assert code == 0, said
     assert json.loads((tmp_path / "x" / "few_step.json").read_text())["base_model"] == str(tmp_path / "run" / "teacher")
+
+
+@pytest.mark.slow
+def test_student_that_began_with_a_published_adapter_is_exported_on_it(
+    pipe: Callable[[str], Pipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base is put together again: the pipeline, the published adapter in its weights, and the student's own."""
+    monkeypatch.setattr(features, "STEPS", 5)  # of the network that judges
+    base = pipe("sd").place
+    asked = Asked(base, 32, guidance=2.0, start=random_lora(Path(base), tmp_path / "start"), like="dmd2")
+    (source, teacher), start = opened(asked), started(asked)
+    assert start is not None
+    brief = ("steps=2", "batch=4", "looks=1", "judged=8", "learners.student.optimiser.adam.lr=0.01")
+    settings = (*starting(start), "learners.student.lora.rank=2", *brief)
+    data = Encoded(Shapes(32, count=12), source, tmp_path)
+    run = fs.Options(tmp_path / "run", settings=settings, show=False, cache=tmp_path)
+    fs.distill(replace(teacher, sampler=replace(teacher.sampler, steps=2)), data, run, "lcm-lora", start)
+    code, said = typed("export", tmp_path / "run", tmp_path / "x", "--no-verify", "--prompt", "a red disc")
+    assert code == 0, said
+    few = json.loads((tmp_path / "x" / "few_step.json").read_text())
+    assert (few["base_style"], few["lora"]["r"]) == (str(tmp_path / "start"), 2)
+    assert checked(tmp_path / "x").worst < 2e-5
+    (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": None}))
+    with pytest.raises(fs.WeightsError, match="On other weights it draws something else"):
+        checked(tmp_path / "x")

@@ -105,8 +105,12 @@ def scaled(source: Pipe) -> Bridge:
         ("sd3", FewStep(ODD, (3,), 1.0, (CFG(3.0),)), {"guidance": "cfg"}),
         ("sd", FewStep(Trailing(1.0), (2,), 1.0, (), 6.0), {"guidance": "embedded"}),
         ("flux", FewStep(ODD, (3,), 0.0, (), 5.0), {"guidance": "embedded"}),
+        ("sd-v", FewStep(Trailing(1.0), (4, 1), eta=0.3), {"scheduler": "TCDScheduler"}),
+        ("pixart", FewStep(ODD, (3,), eta=0.3), {"scheduler": "TCDScheduler"}),
+        ("sd", FewStep(Trailing(1.0), (4,), eta=0.0), {"scheduler": "TCDScheduler"}),
+        ("sd", FewStep(Trailing(1.0), (2,), eta=1.0), {"scheduler": "TCDScheduler"}),
     ],
-    ids=["euler", "lcm", "cfg", "cfg-flow", "embedded", "flux"],
+    ids=["euler", "lcm", "cfg", "cfg-flow", "embedded", "flux", "tcd", "tcd-told", "tcd-0", "tcd-1"],
 )
 def test_settings_hold(
     pipe: Callable[[str], Pipe], tmp_path: Path, name: str, sampler: FewStep, words: dict[str, str]
@@ -117,4 +121,6 @@ def test_settings_hold(
     model = replace(few_step(source, scaled(source) if told else changed(source)), sampler=sampler)
     few = export(Student.of(model, source), tmp_path / "x", wanted("folder"), lambda folder, _: checked(folder))
     assert few["checks"]["reload_max_abs_diff"] < 5e-5
+    assert few["eta"] == sampler.eta
+    assert few["stochastic"] == ((sampler.gamma if sampler.eta is None else sampler.eta) > 0)
     assert {"scheduler": few["scheduler"], "guidance": few["guidance"]["mode"]}.items() >= words.items()

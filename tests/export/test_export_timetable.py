@@ -27,9 +27,10 @@ DMD2 = Explicit((1.0, 0.75, 0.5, 0.25))
 def sampled(student: Callable[[str], Student]) -> Callable[..., Student]:
     """A student of a pipeline that is sampled so."""
 
-    def get(name: str, gamma: float, schedule: Schedule, steps: tuple[int, ...]) -> Student:
+    def get(name: str, gamma: float | None, schedule: Schedule, steps: tuple[int, ...]) -> Student:
         found = student(name)
-        return replace(found, model=replace(found.model, sampler=FewStep(schedule, steps, gamma)))
+        share = {"eta": 0.3} if gamma is None else {"gamma": gamma}
+        return replace(found, model=replace(found.model, sampler=FewStep(schedule, steps, **share)))
 
     return get
 
@@ -136,11 +137,13 @@ def test_student_on_the_clock_of_noise_levels_is_exported_on_its_pipelines(
         ("sd", 1.0, Trailing(1.0), (3,), r"665.666667"),
         ("dit", 1.0, Explicit((1.0, 0.8, 0.44)), (3,), r"no stock scheduler asks in the pipeline DiTPipeline"),
         ("sd", 0.3, Trailing(1.0), (4,), r"gamma 0.3\), which no stock scheduler does: TCDScheduler.*gamma 0 and 1"),
+        ("sd3", None, Trailing(1.0), (4,), r"eta 0.3\), as TCDScheduler does, .*variance-preserving path only"),
+        ("dit", None, Trailing(1.0), (4,), r"eta 0.3\), but DiTPipeline tells its scheduler no eta"),
         ("sd", 1.0, Explicit((1.0, 0.001)), (2,), r"nothing of time step 0"),
     ],
 )
 def test_what_no_scheduler_does_is_refused(
-    sampled: Sampled, name: str, gamma: float, schedule: Schedule, steps: tuple[int, ...], words: str
+    sampled: Sampled, name: str, gamma: float | None, schedule: Schedule, steps: tuple[int, ...], words: str
 ) -> None:
     with pytest.raises(fs.WeightsError, match=words):
         timetable(sampled(name, gamma, schedule, steps), steps)

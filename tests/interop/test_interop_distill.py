@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import LCMScheduler
-from tiny import random_lora
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
+from safetensors.torch import save_file
+from tiny import built, random_lora
 
 import fewstep as fs
+from fewstep.cli.options import LIKE
 from fewstep.data.shapes import Shapes
 from fewstep.interop import Encoded, open_pipe
-from fewstep.interop.published import PUBLISHED, as_published
-from fewstep.jobs.pipelines import Asked, model_at, opened, pipe_of, started, starting
+from fewstep.interop.published import ELSEWHERE, PUBLISHED, as_published, published
+from fewstep.jobs.pipelines import Asked, model_at, opened, pipe_of, started, starting, weighed
 from fewstep.jobs.suited import computed, fitting
+from fewstep.jobs.weigh import at_weight
 from fewstep.recipes import load_recipe
 from fewstep.sampling import FewStep
 from fewstep.times import Rectified
@@ -169,6 +172,88 @@ def test_published_settings_have_a_name_and_a_path(data: Encoded) -> None:
     flow = replace(flow, view=replace(flow.view, process=fs.Linear(3.0)))
     with pytest.raises(fs.RecipeError, match="are for Stable Diffusion's path"):
         as_published(flow, "lcm")
+
+
+def test_help_names_all_published_settings() -> None:
+    assert LIKE.split(", ") == list(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_nobody_can_begin_with_is_refused_by_name(name: str) -> None:
+    with pytest.raises(fs.RecipeError, match=f"cannot begin with '{name}': it "):
+        published(name)
+
+
+@pytest.mark.parametrize("name", ["hyper-1", "hyper-4", "hyper-12-cfg", "lightning-2"])
+def test_published_even_steps_are_those_of_trailing_spacing(name: str, data: Encoded) -> None:
+    model, (steps,) = as_published(data.pipe.model(), name), PUBLISHED[name].steps
+    scheduler = DDIMScheduler(timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    labels = model.view.process.label(model.sampler.schedule.points(steps))
+    assert labels.round(decimals=6).tolist() == scheduler.timesteps.tolist()
+    assert (model.sampler.gamma, model.sampler.eta) == (0.0, None)
+
+
+def test_published_guidance_and_share_of_time_travel_into_the_recipe(data: Encoded) -> None:
+    for name, guidance, eta in (("hyper-8-cfg", (fs.CFG(5.0),), None), ("tcd", (), 0.3), ("hyper-unified", (), 1.0)):
+        model = as_published(data.pipe.model(), name)
+        assert (model.sampler.guidance, model.sampler.eta, model.sampler.scale) == (guidance, eta, None)
+        recipe = load_recipe("lcm-lora", starting(model))
+        assert recipe.sampler == model.sampler
+        assert recipe.learners["student"].lora is not None
+
+
+def test_published_adapter_of_flux_has_its_times_scale_and_weight(data: Encoded, tmp_path: Path) -> None:
+    built("flux").save_pretrained(tmp_path)
+    pipe = open_pipe(tmp_path, (32, 32))
+    model = as_published(pipe.model(), "hyper-flux-8")
+    assert (model.sampler.scale, model.sampler.guidance, PUBLISHED["hyper-flux-8"].weight) == (3.5, (), 0.125)
+    labels = model.view.process.sigma(model.sampler.schedule.points(8)).float()
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=pipe.path[0].shift)
+    scheduler.set_timesteps(sigmas=[1 - i / 8 for i in range(8)])
+    torch.testing.assert_close(labels, scheduler.sigmas[:-1])
+    assert load_recipe("lcm-lora", starting(model)).sampler == model.sampler
+    with pytest.raises(fs.RecipeError, match="are for the straight path of Flux, and this pipeline lives on VP"):
+        as_published(data.pipe.model(), "hyper-flux-8")
+
+
+# --- adapters at a weight
+
+
+def change(folder: Path, style: Path) -> dict[str, torch.Tensor]:
+    """What an adapter adds to the weights of the pipeline."""
+    plain, styled = (dict(open_pipe(folder, lora=each).backbone.named_parameters()) for each in (None, style))
+    return {name: styled[name] - weight for name, weight in plain.items() if not weight.equal(styled[name])}
+
+
+def test_adapter_is_merged_at_its_weight(folder: Path, tmp_path: Path) -> None:
+    style = random_lora(folder, tmp_path / "style")
+    whole, half = (
+        change(folder, weighed(Asked(str(folder), style=Path(f"{style}{weight}")), tmp_path).style)
+        for weight in ("", ":-0.5")
+    )
+    assert whole.keys() == half.keys()
+    assert all(torch.allclose(half[name], -0.5 * whole[name], atol=1e-6) for name in whole)
+    assert weighed(Asked(str(folder), style=style), tmp_path).style == style
+    assert at_weight("a:b/c", tmp_path) == Path("a:b/c")
+
+
+def test_published_weight_is_the_default_of_its_adapter(folder: Path, tmp_path: Path) -> None:
+    start = random_lora(folder, tmp_path / "lora")
+    asked = Asked(str(folder), start=start, like="hyper-flux-8")
+    assert weighed(asked, tmp_path).start == tmp_path / "lora-at-0.125.safetensors"
+    assert weighed(replace(asked, start=Path(f"{start}:1")), tmp_path).start == start
+
+
+def test_adapters_that_cannot_be_weighed_or_begun_with_are_refused(tmp_path: Path) -> None:
+    save_file({"unet.a.hada_w1_a": torch.ones(1)}, tmp_path / "loha.safetensors")
+    with pytest.raises(fs.WeightsError, match=r"weight 0.5, but holds unet.a.hada_w1_a, which is not low-rank"):
+        at_weight(tmp_path / "loha.safetensors:0.5", tmp_path)
+    with pytest.raises(fs.WeightsError, match="no LoRA file that can be read"):
+        at_weight(tmp_path / "nothing.safetensors:0.5", tmp_path)
+    save_file({"text_encoder.a.lora_A.weight": torch.ones(1)}, tmp_path / "text.safetensors")
+    with pytest.raises(fs.WeightsError, match=r"changes a text encoder too \(text_encoder.a"):
+        started(Asked("x", start=tmp_path / "text.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["lcm", "tcd", "hyper-unified"])

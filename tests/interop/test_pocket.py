@@ -13,6 +13,7 @@ from fewstep.data import Shapes
 from fewstep.draws import item_noise
 from fewstep.errors import RecipeError
 from fewstep.evaluate import features
+from fewstep.guidance import CFG
 from fewstep.interop import open_pipe
 from fewstep.interop.bridge import family_named
 from fewstep.interop.pipe import Pipe
@@ -162,6 +163,7 @@ def test_interrupted_training_continues_to_the_same_weights(
     ours, theirs = (open_pipe(tmp_path / name, SIZE).backbone.state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert json.loads((tmp_path / "cut" / "pocket.json").read_text()) == cut
+    assert open_pipe(tmp_path / "cut", SIZE).model().sampler.guidance == (CFG(3.0),)
 
 
 def test_finished_training_is_not_repeated(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from fewstep.batch import Batch
 from fewstep.denoiser import Denoiser
 from fewstep.errors import RecipeError
 from fewstep.model import Model
-from fewstep.networks import MLP, Headed, Lora, merged
+from fewstep.networks import MLP, Headed, Lora, digest_of, merged
 from fewstep.process import EDM
 from fewstep.recipes import Base, assemble, load_recipe
 from fewstep.sampling import ManyStep
@@ -358,3 +358,18 @@ def test_a_whole_learner_beside_an_adapter_is_a_copy_of_its_own(mine):
         id(p) for p in (*base.parameters(), *given.view.net.parameters())
     }
     run(training, 3)
+
+
+def test_an_adapter_may_stand_on_the_model_that_was_given_first(mine):
+    given, first = teacher(), teacher()
+    for parameter in first.view.net.parameters():
+        parameter.data += 0.1
+    before = {name: value.clone() for name, value in first.view.net.state_dict().items()}
+    assembly = assemble(mine("learners.student.from=origin"), next(batches()), 3, given, 0, first)
+    student, fake = (assembly.training.learners[name] for name in ("student", "fake_score"))
+    assert {name for name in student.parameters if "lora_" not in name} == set()
+    assert (student.base, fake.base, assembly.base.given) == (first.view.net, given.view.net, first.view.net)
+    run(assembly.training, 4)
+    assert all(torch.equal(value, before[name]) for name, value in first.view.net.state_dict().items())
+    file = assembly.base.file(student.bare, Lora(2))
+    assert file.base == digest_of(first.view.net) != digest_of(given.view.net)

@@ -51,6 +51,7 @@ def distill(
     start: told.Start = None,
     like: told.Like = None,
     config: told.Config = None,
+    dtype: told.Dtype = None,
     seed: told.Seed = 0,
     settings: told.Settings = None,
     tensorboard: told.Tensorboard = False,
@@ -59,7 +60,7 @@ def distill(
     """Distil a teacher into a few-step student."""
     from fewstep.cli import training
 
-    asked = training.Asked(teacher, size, style, guidance, start, like, config)
+    asked = training.Asked(teacher, size, style, guidance, start, like, config, dtype)
     order = training.Order(recipe or training.best_for(teacher), out, seed, settings or (), quiet, tensorboard)
     training.distill(order, asked, data, steps, lora)
 
@@ -111,6 +112,7 @@ def sample(
     ] = None,
     first: told.First = None,
     until: told.Until = None,
+    guidance: told.Guidance = None,
     control: told.Control = None,
     mask: told.Mask = None,
     source: told.Source = None,
@@ -124,7 +126,7 @@ def sample(
 
     given = {"control": control, "mask": mask, "source": source}
     images = {name: path for name, path in given.items() if path is not None}
-    request = sampling.Request(seed, count, label, steps, negative, nag, first, until, images)
+    request = sampling.Request(seed, count, label, steps, negative, nag, first, until, guidance, images)
     sampling.sample(model, request, out, scale)
 
 
@@ -136,6 +138,7 @@ def evaluate(
     data: told.OtherData = None,
     steps: told.Counts = None,
     samples: told.Samples = None,
+    guidance: told.Guidance = None,
     features: Annotated[str | None, typer.Option(metavar="MODULE:ATTR", help="Your own feature network.")] = None,
     quiet: told.Quiet = False,
 ) -> None:
@@ -143,7 +146,7 @@ def evaluate(
     from fewstep.cli import measuring
     from fewstep.jobs.compare import Comparison
 
-    how = Comparison(data, samples, cache_folder(), not quiet)
+    how = Comparison(data, samples, cache_folder(), not quiet, guidance)
     measuring.evaluate_model(model, against, steps or (), how, features)
 
 
@@ -154,13 +157,14 @@ def compare(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where table and pictures go.")] = Path("compare"),
     data: told.OtherData = None,
     samples: told.Samples = None,
+    guidance: told.Guidance = None,
     quiet: told.Quiet = False,
 ) -> None:
     """Set models side by side in a table and a picture."""
     from fewstep.cli import measuring
     from fewstep.jobs.compare import Comparison
 
-    measuring.compare_models(models, out, Comparison(data, samples, cache_folder(), not quiet))
+    measuring.compare_models(models, out, Comparison(data, samples, cache_folder(), not quiet, guidance))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from fewstep.cli.words import say
 from fewstep.evaluate import read_rows
 from fewstep.export import Request, Student, Wanted, export, verify
 from fewstep.jobs.compare import ROWS
+from fewstep.jobs.origin import captions_for
 from fewstep.jobs.pipelines import pipe_of
 from fewstep.networks import LORA, LoraFile
 from fewstep.store import load_model
@@ -20,7 +21,8 @@ def export_run(run: Path, out: Path, form: str, steps: Sequence[int], prompts: S
     file = LoraFile.read(run / LORA) if (run / LORA).is_file() else None
     student = Student.of(model, pipe_of(model), file)
     rows = tuple(read_rows(run / ROWS)) if (run / ROWS).is_file() else ()
-    request = Request(tuple(prompts)) if prompts else Request()
+    drawn = tuple(prompts) or captions_for(model, run, len(Request().prompts))
+    request = Request(drawn) if drawn else Request()
     few = export(student, out, Wanted(form, tuple(steps), request, rows), verify if proven else None)
     checks, lora = few["checks"], few["lora"]
     tolerated = "" if not checks else f"{checks['reload_max_abs_diff']:.1e}, tolerated {checks['tolerance']:g}"

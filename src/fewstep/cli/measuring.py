@@ -19,7 +19,7 @@ from fewstep.jobs.compare import ROWS, Comparison, compare, names_of
 from fewstep.jobs.measure import measure_all
 from fewstep.jobs.origin import data_for
 from fewstep.jobs.pages import distance
-from fewstep.jobs.pipelines import model_at
+from fewstep.jobs.pipelines import models_at
 from fewstep.jobs.publish import RESULTS
 
 __all__ = ["bench_recipes", "compare_models", "evaluate_model", "feature_network"]
@@ -31,7 +31,7 @@ def evaluate_model(
     """Judge a model, and another one beside it; write the rows into the model's folder."""
     network = feature_network(features) if features else None
     named = names_of([folder] if against is None else [against, folder])
-    models = {name: accelerated(model_at(place)) for name, place in named.items()}
+    models = {name: accelerated(model) for name, model in models_at(named, how.guidance).items()}
     own = list(models)[-1]
     data = data_for(models[own], folder, how.data)
     counts = {name: model.sampler.made_for for name, model in models.items()} | ({own: tuple(steps)} if steps else {})

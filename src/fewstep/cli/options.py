@@ -14,9 +14,11 @@ __all__ = [
     "Dial",
     "DistilRecipe",
     "Docs",
+    "Dtype",
     "Family",
     "First",
     "Folder",
+    "Guidance",
     "Like",
     "Mask",
     "Memory",
@@ -76,10 +78,23 @@ Family = Annotated[
 ]
 Rank = Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")]
 Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")]
-Style = Annotated[Path | None, typer.Option(metavar="LORA", help="A LoRA on top of the pipeline.")]
+Style = Annotated[
+    Path | None, typer.Option(metavar="LORA[:WEIGHT]", help="A LoRA on top of the pipeline, at weight 1 or 0.8, say.")
+]
 Config = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Configurations for a checkpoint in one file.")]
-Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline.")]
-Start = Annotated[Path | None, typer.Option(metavar="LORA", help="A few-step LoRA to begin with.")]
+Scale = Annotated[
+    float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline; default: its own.")
+]
+Guidance = Annotated[
+    float | None, typer.Option(min=0, metavar="W", help="Guidance scale, where one is taken; default: the model's own.")
+]
+Start = Annotated[
+    Path | None, typer.Option(metavar="LORA[:WEIGHT]", help="A few-step LoRA to begin with; default: its own weight.")
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(metavar="TYPE", help="Of text encoders and autoencoder: float32, bfloat16, float16; default: theirs."),
+]
 First = Annotated[str | None, typer.Option(metavar="CLASS", help="As --label, but asked for alone in the first steps.")]
 Until = Annotated[
     float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Of the steps, for --first; default: 0.25.")
@@ -87,7 +102,11 @@ Until = Annotated[
 Control = Annotated[Path | None, typer.Option(metavar="FILE", help="The image that a ControlNet is shown.")]
 Mask = Annotated[Path | None, typer.Option(metavar="FILE", help="White where something is to be filled in.")]
 Source = Annotated[Path | None, typer.Option(metavar="FILE", help="The image that is to be edited or filled in.")]
-Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is, such as lcm, dmd2 or hyper-4.")]
+LIKE = (
+    "lcm, tcd, hyper-1, hyper-2, hyper-4, hyper-8, hyper-8-cfg, hyper-12-cfg, hyper-unified, hyper-flux-8, "
+    "hyper-flux-16, lightning-2, lightning-4, lightning-8, dmd2"
+)
+Like = Annotated[str | None, typer.Option(metavar="NAME", help=f"Whose the LoRA of --start is: {LIKE}.")]
 Prompts = Annotated[
     list[str] | None, typer.Option("--prompt", metavar="TEXT", help="To draw as proof; may be repeated.")
 ]

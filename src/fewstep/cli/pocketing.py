@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["train_family"]
 
 USUAL = "edm"  # the recipe of `fewstep train` when nobody names one
-GUIDANCE = 3  # best for shapes: with 7.5, the scale of the real ones, a third of the pairs of objects is wrong
 
 
 def train_family(order: Order, family: str, data: str, size: int | None, channels: int | None) -> None:
@@ -80,5 +79,5 @@ def _result(order: Order, facts: Mapping[str, Any], finished: bool) -> dict[str,
         "state": f"{begun}: {', '.join(seconds)}",
         "fully right": f"{', '.join(right)}, at {facts['calls']} calls",
         "pipeline": str(order.out),
-        "next": f"fewstep distill {order.out} {data} --guidance {GUIDANCE} --out {order.out}-student",
+        "next": f"fewstep distill {order.out} {data} --out {order.out}-student",
     }

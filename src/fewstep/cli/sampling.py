@@ -14,7 +14,7 @@ from fewstep.errors import DataError
 from fewstep.evaluate import grid, write_wav
 from fewstep.guidance import NAG, PromptSwitch
 from fewstep.jobs.origin import data_for
-from fewstep.jobs.pipelines import model_at, pipe_of
+from fewstep.jobs.pipelines import model_at, pipe_of, settled
 from fewstep.labels import label_index
 from fewstep.model import Model
 
@@ -40,6 +40,8 @@ class Request:
     nag: float | None = None
     first: str | None = None
     until: float | None = None
+    guidance: float | None = None
+    """The scale, for models that take one; by default their own."""
     images: Mapping[str, Path] = field(default_factory=dict)
     """What a pipeline is told besides the prompt, by name: control, mask, source."""
 
@@ -47,7 +49,7 @@ class Request:
 def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
     """Sample a model and write one file: a picture of one image or of a grid of them, or sounds in a row."""
     _ending(out, ".png", ".wav")
-    model = accelerated(_under(model_at(folder), request))
+    model = accelerated(_under(model_at(folder, request.guidance), request))
     _refuse_images(model, request)
     if "pipeline" in model.facts and (request.label is not None or not model.conditional):
         _prompted(model, request, _ending(out or Path("out.png"), ".png"), scale)
@@ -110,7 +112,7 @@ def _picture(model: Model, data: Data | None, request: Request, out: Path, scale
 
 def _prompted(model: Model, request: Request, out: Path, scale: int | None) -> None:
     """Draw what a pipeline's student, or the pipeline itself, makes of a prompt; no data are needed for that."""
-    pipe = pipe_of(model)
+    pipe = settled(pipe_of(model))
     if model.condition:
         images = {name: read_further(path, name, pipe.size[0]) for name, path in request.images.items()}
         c, negative, first = (
@@ -125,7 +127,7 @@ def _prompted(model: Model, request: Request, out: Path, scale: int | None) -> N
     model, begun = _beginning(model, request, first)
     latents, seconds = _timed(model, request, asked, away)
     said = {"asked for": request.label or ""} | begun
-    _draw(pipe.decode(latents), out, scale, request, _said(_words(model, request, "image") | said, seconds))
+    _draw(pipe.decode(latents).cpu(), out, scale, request, _said(_words(model, request, "image") | said, seconds))
 
 
 def _draw(images: Tensor, out: Path, scale: int | None, request: Request, words: dict[str, str]) -> None:

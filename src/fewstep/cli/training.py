@@ -10,12 +10,13 @@ import typer
 from fewstep.cli.words import cache_folder, say, typed
 from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, RecipeError
-from fewstep.interop import at_home, is_pipeline
+from fewstep.interop import Pipe, at_home, is_pipeline
+from fewstep.interop.own import reads_adapters
 from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
-from fewstep.jobs.pipelines import Asked, encoded, in_folder, opened, prepare, started, starting
+from fewstep.jobs.pipelines import Asked, encoded, in_folder, opened, prepare, started, starting, weighed
 from fewstep.jobs.suited import computed, fitting
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
@@ -77,16 +78,26 @@ def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | 
         )
     if (asked := in_folder(given := asked, order.out / "teacher")) is not given:
         say({"checkpoint": f"{given.place}, written into {asked.place}, on which the student is based"})
+    asked = weighed(asked, order.out / "styles")
     pipe, teacher = opened(asked)
     start = started(asked)
     begun = [] if start is None else starting(start)
     order = _suited(replace(order, settings=[*begun, *order.settings]), steps, teacher)
     recipe = few_step_recipe(order, None)
+    say(_unread(recipe, pipe))
     known = encoded(data, pipe, cache_folder(), teacher)
     say(known.describe())
     prepare(known, not order.quiet)
     first = None if start is None else fitting(start, recipe)
     _run(order, recipe, known, data, (fitting(teacher, recipe), Path(asked.place)), first)
+
+
+def _unread(recipe: Recipe, pipe: Pipe) -> dict[str, str]:
+    """Say it at once when a student learns an adapter that nobody will read."""
+    if recipe.learners["student"].lora is None or reads_adapters(pipe.pipeline):
+        return {}
+    kind = type(pipe.pipeline).__name__
+    return {"adapter": f"{kind} of diffusers reads no LoRA files: such a student is exported with --form folder only"}
 
 
 def _suited(order: Order, steps: int | None, teacher: Model) -> Order:

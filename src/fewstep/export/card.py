@@ -66,6 +66,7 @@ class Card:
             "counts": _steps(few["num_steps"]),
             "default": _steps([first]),
             "base": base or f"`{Path(few['base_model']).name}`",
+            "place": base or few["base_model"],
             "seed": self.proof.asked["seed"],
             "pictures": pictures,
             "gallery": few["form"] != "folder" and bool(pictures),
@@ -96,7 +97,24 @@ class Card:
         words |= {"pipeline_tag": task, "inference": True, "tags": tags}
         if pictures:
             words["widget"] = [{"text": each["text"], "output": {"url": each["url"]}} for each in pictures]
+        if results := self._results(task):
+            words["model-index"] = [{"name": self.name, "results": results}]
         return _yaml(words)
+
+    def _results(self, task: str) -> list[dict[str, Any]]:
+        """Return what was measured of the student itself, whose rows come last, as the Hub reads it."""
+        own = [row for row in self.rows if row.model == self.rows[-1].model]
+        found = [
+            {"type": kind, "value": value, "name": f"{title}, {row.steps} steps, {row.samples} images"}
+            for row in own
+            for kind, title, value in (
+                ("frechet", "Fréchet distance", row.frechet),
+                ("accuracy", "right", row.accuracy),
+            )
+            if value is not None
+        ]
+        data = str(self.few["train"].get("data", "unknown"))
+        return [{"task": {"type": task}, "dataset": {"name": data, "type": data}, "metrics": found}] if found else []
 
     def _pictures(self, folder: Path) -> list[dict[str, str]]:
         """Save the first images of the proof; say what they show."""

@@ -1,13 +1,13 @@
 """How a student is sampled in ComfyUI, whose names for samplers and grids of time steps are its own."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["comfy"]
 
 SAMPLERS = {"LCMScheduler": "lcm", "DDIMScheduler": "ddim", "EulerDiscreteScheduler": "euler"}
-FLOW = "FlowMatchEulerDiscreteScheduler"
-NODES = {"sd3": "ModelSamplingSD3", "flux": "ModelSamplingFlux", "sana": "ModelSamplingSD3"}
+NO_ADAPTERS = ("pixart",)  # families whose pipelines in diffusers read no LoRA files, so that none is written
 
 
 def comfy(few: Mapping[str, Any]) -> str:
@@ -22,18 +22,45 @@ def comfy(few: Mapping[str, Any]) -> str:
     if form == "lora" and few["component"] == "unet":
         return "ComfyUI reads the LoRA of a U-Net by kohya's names: export it with `--form kohya`."
     if form == "folder":
-        load = "ComfyUI reads single files, not whole folders: export a LoRA, or load the folder with a diffusers node."
+        adapter = "" if family in NO_ADAPTERS else "export a LoRA, or "
+        load = f"ComfyUI reads single files, not whole folders: {adapter}load the folder with a diffusers node."
     else:
         load = f"Load the base, then `{few['weight_name']}` with the node `LoraLoaderModelOnly` at strength 1."
+    if few["scheduler"] == "TCDScheduler":
+        return f"{load} None of its own samplers does what TCDScheduler does with eta {few['eta']:g}."
     sampler = "lcm" if few["stochastic"] else SAMPLERS.get(few["scheduler"], "euler")
     if not _even(few):
         listed = "; ".join(f"{count}: {', '.join(map(_short, steps))}" for count, steps in few["timesteps"].items())
-        return f"{load} Sampler `{sampler}` with your own list of time steps (of 1000): {listed}."
-    shift = few["shift"]
-    node = f" Set the shift {shift:g} with the node `{NODES[family]}`." if shift and family in NODES else ""
+        return f"{load} Sampler `{sampler}` with your own list of time steps (of 1000): {listed}.{_scale(few)}"
     cfg = few["guidance"]["scale"] if few["guidance"]["mode"] == "cfg" else 1.0
     steps = ", ".join(map(str, few["num_steps"]))
-    return f"{load} KSampler: sampler `{sampler}`, scheduler `simple`, steps {steps}, cfg {cfg:g}.{node}"
+    settings = f"sampler `{sampler}`, scheduler `simple`, steps {steps}, cfg {cfg:g}"
+    return f"{load} KSampler: {settings}.{_shift(few)}{_scale(few)}"
+
+
+def _shift(few: Mapping[str, Any]) -> str:
+    """Say how the shift s of the times is set, empty where there is none.
+
+    ``ModelSamplingFlux`` takes its logarithm: it shifts by e^mu, with mu between ``base_shift`` for small images and
+    ``max_shift`` for large ones.
+    """
+    shift = few["shift"]
+    if not shift:
+        return ""
+    if few["family"] == "flux":
+        mu = f"{math.log(shift):.4g}"
+        return f" Set `max_shift` and `base_shift` both to {mu} (ln {shift:g}) in the node `ModelSamplingFlux`."
+    return f" Set the shift {shift:g} with the node `ModelSamplingSD3`."
+
+
+def _scale(few: Mapping[str, Any]) -> str:
+    """Say how a guidance scale is told that is an input of the network, empty where it is none."""
+    guidance = few["guidance"]
+    if guidance["mode"] != "embedded":
+        return ""
+    if few["family"] == "flux":
+        return f" Tell it the guidance scale {guidance['scale']:g} with the node `FluxGuidance`."
+    return " No node of its own tells a U-Net the guidance scale that this student takes: draw with diffusers."
 
 
 def _even(few: Mapping[str, Any]) -> bool:

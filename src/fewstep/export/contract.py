@@ -40,7 +40,7 @@ def contract(student: Student, table: Timetable, form: str, rows: Sequence[Row])
         "sigmas": {str(count): steps for count, steps in table.sigmas.items()},
         "shift": table.shift,
         "stochastic": table.stochastic,
-        "eta": None,
+        "eta": table.eta,
         "scheduler": type(table.scheduler).__name__,
         "call": {str(count): _call(student, table, count) for count in table.seen},
         "guidance": {

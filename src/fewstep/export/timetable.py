@@ -27,15 +27,16 @@ BETAS = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "train
 @dataclass(frozen=True, eq=False)
 class Timetable:
     """A stock scheduler; per number of steps the time steps that the network is asked at, their sigmas, and what the
-    stock call is told besides the number of steps."""
+    stock call is told besides the number of steps.  ``eta`` is TCDScheduler's share of time."""
 
     scheduler: Any
     seen: Mapping[int, list[float]]
     sigmas: Mapping[int, list[float]]
-    told: Mapping[int, Mapping[str, Sequence[float | int]]]
+    told: Mapping[int, Mapping[str, Any]]
     stochastic: bool
     prediction: str
     shift: float | None
+    eta: float | None = None
 
 
 def timetable(student: Student, counts: Sequence[int]) -> Timetable:
@@ -53,29 +54,31 @@ def timetable(student: Student, counts: Sequence[int]) -> Timetable:
     times = {count: points(count) for count in counts}
     sigmas = {count: process.sigma(t).tolist() for count, t in times.items()}
     seen = {count: _labels(student, t) for count, t in times.items()}
-    empty = Timetable(None, seen, sigmas, {}, _stochastic(student, counts), "flow", None)
+    empty = Timetable(None, seen, sigmas, {}, _stochastic(student, counts), "flow", None, student.sampler.eta)
     ways = _flow(student, empty) if isinstance(process, Linear) else _discrete(student, empty)
     for way, told in ways:
         if all(_same(_walk(way.scheduler, count, told[count]), seen[count]) for count in counts):
             return way
     raise WeightsError(
         f"The student was trained at the time steps {seen}, at which no stock scheduler asks in the pipeline "
-        f"{type(student.pipe.pipeline).__name__}. They know whole numbers on this path, and some pipelines even steps "
+        f"{_kind(student)}. They know whole numbers on this path, and some pipelines even steps "
         "only. Give --steps with numbers of steps that fit, such as 1, 2, 4 and 8, or train with such a schedule."
     )
 
 
-Way = tuple[Timetable, Mapping[int, Mapping[str, Sequence[float | int]]]]  # and what its pipeline tells the scheduler
+Way = tuple[Timetable, Mapping[int, Mapping[str, Any]]]  # and what its pipeline tells the scheduler
 
 
 def _stochastic(student: Student, counts: Sequence[int]) -> bool:
-    """Say whether all the noise is put back; raise where a part of it is."""
-    gamma = student.sampler.gamma
+    """Say whether noise is put back, all or by eta; raise where a part of the noise is."""
+    gamma, eta = student.sampler.gamma, student.sampler.eta
+    if eta is not None:
+        return eta > 0 and max(counts) > 1
     if max(counts) > 1 and gamma not in (0, 1):
         raise WeightsError(
             f"Between two steps the sampler puts back a share of the noise (gamma {gamma:g}), which no stock scheduler "
-            "does: TCDScheduler's share is one of time steps, and its last step ends beside the data. Accepted are "
-            "gamma 0 and 1, or --steps 1. Set the sampler's gamma to one of them and measure what it costs."
+            "does: TCDScheduler's share is one of the time, eta. Accepted are gamma 0 and 1, an eta in its place, or "
+            "--steps 1. Set one of these in the sampler, such as 'few_step: {eta: 0.3}', and measure what it costs."
         )
     return gamma == 1 and max(counts) > 1
 
@@ -92,6 +95,11 @@ def _flow(student: Student, table: Timetable) -> Iterator[Way]:
     view, make = student.model.view, diffusers.FlowMatchEulerDiscreteScheduler
     if type(view.prediction) is not Velocity:
         raise WeightsError(_unknown(view.prediction, "Velocity"))
+    if table.eta is not None:
+        raise WeightsError(
+            f"The student is sampled by a share of the time (eta {table.eta:g}), as TCDScheduler does, which knows the "
+            "variance-preserving path only. Set the sampler's gamma to 0 or 1 in its place, and measure what it costs."
+        )
     shift, stochastic = view.process.shift, table.stochastic  # type: ignore[attr-defined]
     stock = replace(table, shift=shift, told={count: {} for count in table.seen})
     if student.pipe.family.name == "flux":  # its pipeline gives even steps to any scheduler, which shifts them
@@ -116,6 +124,9 @@ def _discrete(student: Student, table: Timetable) -> Iterator[Way]:
     path |= {"num_train_timesteps": LEVELS, "rescale_betas_zero_snr": bool(config.get("rescale_betas_zero_snr"))}
     path |= {"prediction_type": NAMES[type(view.prediction)], "steps_offset": 0}
     stock = replace(table, prediction=path["prediction_type"], told={count: {} for count in table.seen})
+    if table.eta is not None:
+        yield from _strategic(student, stock, path)
+        return
     yield from _consistent(stock, path) if table.stochastic else _deterministic(stock, path)
     if "timesteps" in _arguments(student):
         listed = {count: {"timesteps": list(map(round, steps))} for count, steps in table.seen.items()}
@@ -124,15 +135,40 @@ def _discrete(student: Student, table: Timetable) -> Iterator[Way]:
         yield replace(stock, scheduler=any_grid(**path, **more), told=listed), listed
 
 
+def _strategic(student: Student, stock: Timetable, path: Mapping[str, Any]) -> Iterator[Way]:
+    """Yield TCDScheduler with the first grid of its own that has all the time steps, then with the steps told."""
+    if "eta" not in _arguments(student):
+        raise WeightsError(
+            f"The student is sampled by a share of the time (eta {stock.eta:g}), but {_kind(student)} tells its "
+            "scheduler no eta. Set the sampler's gamma to 0 or 1 in its place, and measure what it costs."
+        )
+    share = {count: {"eta": stock.eta} for count in stock.seen}
+    original = _original(stock)
+    if original is not None:
+        own = diffusers.TCDScheduler(**path, original_inference_steps=original)
+        yield replace(stock, scheduler=own, told=share), stock.told
+    if "timesteps" in _arguments(student):
+        listed = {count: {"timesteps": list(map(round, steps))} for count, steps in stock.seen.items()}
+        both = {count: {**listed[count], **share[count]} for count in listed}
+        yield replace(stock, scheduler=diffusers.TCDScheduler(**path), told=both), listed
+
+
 def _consistent(stock: Timetable, path: Mapping[str, Any]) -> Iterator[Way]:
     """Yield LCMScheduler with the first grid of its own that has all the time steps."""
     if min(min(steps) for steps in stock.seen.values()) < BOUNDARY:
         raise WeightsError("LCMScheduler makes nothing of time step 0; train with a schedule that stays above it.")
+    original = _original(stock)
+    if original is not None:
+        lcm = diffusers.LCMScheduler(**path, timestep_scaling=SKIP, original_inference_steps=original)
+        yield replace(stock, scheduler=lcm), stock.told
+
+
+def _original(stock: Timetable) -> int | None:
+    """Return the length of the first grid of LCMScheduler and TCDScheduler that has all time steps, if there is one."""
     for original in range(max(stock.seen), LEVELS + 1):
         if all(_same(_lcm_grid(original, count), steps) for count, steps in stock.seen.items()):
-            lcm = diffusers.LCMScheduler(**path, timestep_scaling=SKIP, original_inference_steps=original)
-            yield replace(stock, scheduler=lcm), stock.told
-            return
+            return original
+    return None
 
 
 def _deterministic(stock: Timetable, path: Mapping[str, Any]) -> Iterator[Way]:
@@ -155,6 +191,10 @@ def _walk(scheduler: Any, count: int, told: Mapping[str, Any]) -> list[float]:
         ends = [step - LEVELS // count for step in steps]
         return steps if ends[:-1] == steps[1:] and ends[-1] < 0 else []
     return steps
+
+
+def _kind(student: Student) -> str:
+    return type(student.pipe.pipeline).__name__
 
 
 def _arguments(student: Student) -> Collection[str]:

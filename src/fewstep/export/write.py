@@ -24,6 +24,7 @@ from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable, timetable
 from fewstep.export.verify import FEW, verify
 from fewstep.files import whole_folder, write_whole
+from fewstep.interop.own import reads_adapters
 
 __all__ = ["FORMS", "Wanted", "export"]
 
@@ -98,7 +99,7 @@ def _refuse_unfit(student: Student, form: str) -> None:
             "in more than one way. Write it into a folder (fewstep.interop.as_folder, as `fewstep distill` does), open "
             "that, and export on it; or export with --form folder."
         )
-    if "load_lora_weights" not in dir(type(student.pipe.pipeline)):
+    if not reads_adapters(student.pipe.pipeline):
         raise WeightsError(
             f"{type(student.pipe.pipeline).__name__} of diffusers reads no LoRA files. Export with --form folder."
         )

@@ -126,7 +126,7 @@ class Encoded(Data):
         return torch.empty(stop - start, 0) if ends is None else ends
 
     def pictures(self, x: Tensor) -> Tensor:
-        return self.pipe.decode(x)
+        return self.pipe.decode(x).cpu()
 
     def prepare(self, progress: Callable[[int, int], None]) -> None:
         """Encode whatever is not kept yet; says how many items are done, of how many."""

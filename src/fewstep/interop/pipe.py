@@ -13,6 +13,7 @@ from fewstep.guidance import CFG
 from fewstep.interop.bridge import Bridge, around
 from fewstep.interop.control import Control
 from fewstep.interop.families import Extra, Family
+from fewstep.interop.own import own_guidance
 from fewstep.interop.packing import CONTROL, Packing, ending
 from fewstep.interop.quiet import quiet
 from fewstep.levels import AtHome, Levels, OffLevels, OnLevels
@@ -184,8 +185,8 @@ class Pipe:
     def model(self, steps: int | None = None, guidance: float | None = None) -> Model:
         """Return the teacher: the backbone itself, not a copy, with the many-step sampler of its family.
 
-        ``guidance`` is the scale, by default that of the pipeline; it is real (two calls) or embedded, as the family
-        has it.
+        ``guidance`` is the scale, by default the one that its folder states, else that of the family; it is real (two
+        calls) or embedded, as the family has it.
         """
         path, prediction = self.path
         net: Bridge = around(self.family, self.backbone, self.nothing(), self.packing)
@@ -193,7 +194,7 @@ class Pipe:
         control = {}
         if CONTROL in net.packing.shapes:
             net.control, control = Control(self.place, self.pipeline.controlnet), {"control": self.place}
-        scale = self.family.GUIDANCE if guidance is None else guidance
+        scale = own_guidance(self.place, self.family.GUIDANCE) if guidance is None else guidance
         told = self.family.EMBEDDED
         rules = () if told or scale == 1 else ((self.extra.guided(scale) if self.extra else CFG(scale)),)
         count = self.family.STEPS if steps is None else steps

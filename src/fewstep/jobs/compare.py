@@ -23,7 +23,7 @@ from fewstep.files import CACHE, write_whole
 from fewstep.jobs.heard import listening
 from fewstep.jobs.measure import judge_for, measure_all
 from fewstep.jobs.origin import data_for
-from fewstep.jobs.pipelines import model_at
+from fewstep.jobs.pipelines import models_at
 from fewstep.model import Model
 from fewstep.versions import hardware
 
@@ -36,12 +36,14 @@ ROWS = "evaluation.json"
 @dataclass(frozen=True)
 class Comparison:
     """How to compare: the data to judge by (default: those of the first model), how many samples (default: as many
-    as there are real ones), where feature networks are kept, and whether bars are shown."""
+    as there are real ones), where feature networks are kept, whether bars are shown, and the guidance scale of those
+    that take one (default: their own)."""
 
     data: str | None = None
     samples: int | None = None
     cache: Path = CACHE
     show: bool = True
+    guidance: float | None = None
 
 
 def names_of(folders: Sequence[Path]) -> dict[str, Path]:
@@ -61,20 +63,24 @@ def compare(folders: Sequence[Path], out: Path, how: Comparison) -> list[Row]:
     models are judged now.  Returns the rows, the floor first.
     """
     named = names_of(folders)
-    models = {name: model_at(folder) for name, folder in named.items()}
+    models = models_at(named, how.guidance)
+    named = dict(zip(models, named.values(), strict=True))
     data = data_for(next(iter(models.values())), folders[0], how.data)
     _refuse_different(models, named)
     jobs = [(name, model, steps) for name, model in models.items() for steps in model.sampler.made_for]
-    rows = _stored(named) if how.data is None and how.samples is None else None
+    rows = _stored(named) if (how.data, how.samples, how.guidance) == (None, None, None) else None
     rows = rows or measure_all(jobs, judge_for(data, cache=how.cache), how.samples, how.show)
     _write(out, rows, models, data, named)
     return rows
 
 
 def stored_rows(folder: Path) -> list[Row] | None:
-    """Return the rows in the folder of a run; None when there are none, or only of an older model."""
-    path = folder / ROWS
-    if not path.is_file() or path.stat().st_mtime < (folder / "run.json").stat().st_mtime:
+    """Return the rows in the folder of a run; None when there are none, or only of an older model.
+
+    Those of a pipeline are not used again: nothing says whether it has changed.
+    """
+    path, run = folder / ROWS, folder / "run.json"
+    if not path.is_file() or not run.is_file() or path.stat().st_mtime < run.stat().st_mtime:
         return None
     return read_rows(path)
 

@@ -126,7 +126,8 @@ def fit(
     facts = {"recipe": name, "source": recipe.source, "data": data.name, "seed": options.seed}
     if guided := recipe.guidance_range:
         facts["guidance range"] = list(guided)
-    inherited = {} if teacher is None else {key: teacher.facts[key] for key in KEPT if key in teacher.facts}
+    given = start if start is not None and recipe.learners["student"].from_ == "origin" else teacher
+    inherited = {} if given is None else {key: given.facts[key] for key in KEPT if key in given.facts}
     return _finish(run, facts | inherited)
 
 

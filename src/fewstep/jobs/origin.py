@@ -7,13 +7,14 @@ from pathlib import Path
 from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, WeightsError
 from fewstep.files import write_whole
-from fewstep.jobs.pipelines import encoded, pipe_of
+from fewstep.jobs.pipelines import encoded, pipe_of, settled
 from fewstep.jobs.record import holds_run
 from fewstep.model import Model
 
-__all__ = ["Origin", "data_for", "illness_of", "keep_illness", "keep_origin", "origin_of"]
+__all__ = ["Origin", "captions_for", "data_for", "illness_of", "keep_illness", "keep_origin", "origin_of"]
 
 FILE, ILLNESS = "command.json", "illness.txt"
+SEARCHED = 20  # items, for captions that differ
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,26 @@ def data_for(model: Model, folder: Path, given: str | None = None) -> Data:
     return data
 
 
+def captions_for(model: Model, folder: Path, count: int) -> tuple[str, ...]:
+    """Return the first captions of the data that a pipeline's student learned from, each once.
+
+    None where it is told no prompt, where the folder does not say which data these are, and where they are gone or
+    have no captions.
+    """
+    origin = origin_of(folder)
+    if origin is None or not model.condition or "pipeline" not in model.facts:
+        return ()
+    try:
+        data = open_data(origin.data, int(model.facts["size"][0]))
+        return tuple(dict.fromkeys(data.captions_of(range(min(len(data), SEARCHED)))))[:count]
+    except DataError:
+        return ()
+
+
 def _opened(model: Model, name: str) -> Data:
     """Open data in the form of a model's items, as latents of the pipeline where it is a student of one."""
     if "pipeline" in model.facts:
-        return encoded(name, pipe_of(model))
+        return encoded(name, settled(pipe_of(model)))
     size, channels = (model.shape[-1], model.shape[0]) if len(model.shape) == 3 else (None, None)
     return open_data(name, size, channels)
 

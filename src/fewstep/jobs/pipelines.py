@@ -1,14 +1,22 @@
 """Pipelines as teachers of a run: opened, and their data encoded."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from fewstep.data import open_data
-from fewstep.errors import DataError, RecipeError
+from fewstep.errors import DataError, RecipeError, nearest
 from fewstep.files import CACHE
+from fewstep.guidance import CFG
 from fewstep.interop import Encoded, Pipe, as_folder, is_pipeline, open_pipe
-from fewstep.interop.published import as_published
+from fewstep.interop.published import as_published, published
+from fewstep.jobs.machine import this_machine
 from fewstep.jobs.progress import bar
+from fewstep.jobs.weigh import at_weight, refuse_readers
 from fewstep.model import Model
 from fewstep.sampling import FewStep
 from fewstep.store import load_model
@@ -20,18 +28,22 @@ __all__ = [
     "encoded",
     "in_folder",
     "model_at",
+    "models_at",
     "opened",
     "pipe_of",
     "prepare",
+    "settled",
     "started",
     "starting",
+    "weighed",
 ]
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KEPT = (
     "pipeline",
     "size",
     "style",
-)  # facts that students keep of their teacher, to be shown and exported
+)  # facts that students keep of their teacher, or of what they began with, to be shown and exported
 
 
 @dataclass(frozen=True)
@@ -39,8 +51,9 @@ class Asked:
     """A pipeline as a teacher: its place, the side of the images, a style LoRA, and the guidance scale (None: its own
     ones).
 
-    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is, ``config`` a folder with
-    the configurations for a checkpoint in one file.
+    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is.  Both LoRAs may be given
+    as ``FILE:WEIGHT``.  ``config`` is a folder with the configurations for a checkpoint in one file, ``dtype`` the
+    precision of text encoders and autoencoder (None: as they are).
     """
 
     place: str
@@ -50,6 +63,7 @@ class Asked:
     start: Path | None = None
     like: str | None = None
     config: Path | None = None
+    dtype: str | None = None
 
 
 def in_folder(asked: Asked, folder: Path) -> Asked:
@@ -61,18 +75,50 @@ def in_folder(asked: Asked, folder: Path) -> Asked:
 
 
 def opened(asked: Asked) -> tuple[Pipe, Model]:
-    """Open a pipeline and return it with the teacher that it is."""
+    """Open a pipeline where it is to be used, and return it with the teacher that it is."""
+    pipe = settled(_opened(asked), asked.dtype)
+    return pipe, pipe.model(None, asked.guidance).to(this_machine().device)
+
+
+def settled(pipe: Pipe, dtype: str | None = None) -> Pipe:
+    """Move what a pipeline encodes and decodes with to the accelerator, in place; return the pipeline.
+
+    Text encoders and autoencoder then have the precision ``dtype``, if one is given; an autoencoder that says that
+    float16 is too narrow for it keeps float32 there.  The backbone is moved and cast by those who use it.
+    Raises ``RecipeError`` for a precision that is not known.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise RecipeError(f"there is no precision {dtype!r} of a pipeline; {nearest(dtype, DTYPES)}")
+    device = this_machine().device
+    for part in pipe.pipeline.components.values():
+        if isinstance(part, nn.Module) and part is not pipe.backbone:
+            narrow = dtype == "float16" and part is pipe.coder and pipe.coder.config.get("force_upcast")
+            part.to(device, None if dtype is None else DTYPES["float32" if narrow else dtype])
+    return pipe
+
+
+def _opened(asked: Asked) -> Pipe:
     size = None if asked.size is None else (asked.size, asked.size)
-    pipe = open_pipe(asked.place, size, asked.style, asked.config)
-    return pipe, pipe.model(None, asked.guidance)
+    return open_pipe(asked.place, size, asked.style, asked.config)
+
+
+def weighed(asked: Asked, folder: Path) -> Asked:
+    """Return the same with LoRAs that are merged at weight 1: at another one copies in ``folder``.
+
+    A published one without a weight has that of its authors.
+    """
+    usual = 1.0 if asked.like is None else published(asked.like).weight
+    style = None if asked.style is None else at_weight(asked.style, folder)
+    start = None if asked.start is None else at_weight(asked.start, folder, usual)
+    return replace(asked, style=style, start=start)
 
 
 def started(asked: Asked) -> Model | None:
     """Return what a published few-step adapter makes of a pipeline; None without one.
 
     It is sampled as its authors do, if it is said whose it is.
-
-    Raises ``RecipeError`` for a name without an adapter, and for an adapter on top of a style.
+    Raises ``RecipeError`` for a name without an adapter, and for an adapter on top of a style; ``WeightsError`` for one
+    of the text encoders, which both teacher and student read with.
     """
     if asked.start is None:
         if asked.like is not None:
@@ -80,17 +126,25 @@ def started(asked: Asked) -> Model | None:
         return None
     if asked.style is not None:
         raise RecipeError("--start and --style were both given. Merge the style into the pipeline, and give --start.")
-    _, model = opened(replace(asked, style=asked.start, guidance=1.0))
+    refuse_readers(asked.start)
+    model = _opened(replace(asked, style=asked.start)).model(None, 1.0)
     return model if asked.like is None else as_published(model, asked.like)
 
 
 def starting(model: Model) -> list[str]:
-    """Return the settings of a recipe whose student begins as a published one: its weights, its time steps."""
+    """Return the settings of a recipe whose student begins as a published one: its weights, its time steps.
+
+    A student that is an adapter stands on these weights then.
+    """
     sampler = model.sampler
-    settings = ["learners.student.from=origin", "learners.student.lora=null"]
+    settings = ["learners.student.from=origin"]
     if isinstance(sampler, FewStep) and isinstance(sampler.schedule, Explicit):
         times = ", ".join(f"{time:.4g}" for time in sampler.schedule.times)
-        way = f"steps: {list(sampler.steps)}, gamma: {sampler.gamma:g}"
+        share = f"gamma: {sampler.gamma:g}" + ("" if sampler.eta is None else f", eta: {sampler.eta:g}")
+        rules = [{"cfg": rule.scale} for rule in sampler.guidance if isinstance(rule, CFG)]
+        guided = f", guidance: {json.dumps(rules)}" if rules else ""
+        guided += "" if sampler.scale is None else f", scale: {sampler.scale:g}"
+        way = f"steps: {list(sampler.steps)}, {share}{guided}"
         settings += [f"sampler={{few_step: {{schedule: {{explicit: [{times}]}}, {way}}}}}"]
     return settings
 
@@ -106,9 +160,46 @@ def pipe_of(model: Model) -> Pipe:
     return open_pipe(model.facts["pipeline"], (height, width), model.facts.get("style"))
 
 
-def model_at(folder: Path | str) -> Model:
-    """Return the model in a folder: one of ours, or the teacher that a diffusers pipeline is."""
-    return open_pipe(folder).model() if is_pipeline(folder) else load_model(folder)
+def model_at(folder: Path | str, guidance: float | None = None) -> Model:
+    """Return the model in a folder: one of ours, or the teacher that a diffusers pipeline is.
+
+    ``guidance`` is the scale that it is sampled at, by default its own.  Raises ``RecipeError`` where it takes none.
+    """
+    if not is_pipeline(folder):
+        model = load_model(folder)
+        return model if guidance is None else model.guided(guidance)
+    pipe = open_pipe(folder)
+    if guidance is not None and not _takes_scale(pipe):
+        raise RecipeError(
+            f"a guidance scale of {guidance:g} was asked for, but {folder}, a {type(pipe.pipeline).__name__}, takes "
+            "none: nothing is asked of it, or its network was distilled to do without. Leave --guidance out."
+        )
+    return pipe.model(None, guidance)
+
+
+def models_at(named: Mapping[str, Path], guidance: float | None = None) -> dict[str, Model]:
+    """Return the models in folders, by name; those that take a guidance scale at this one, as their names then say.
+
+    Raises ``RecipeError`` when a scale was given and none takes it.
+    """
+    if guidance is None:
+        return {name: model_at(folder) for name, folder in named.items()}
+    models, refused = {}, None
+    for name, folder in named.items():
+        try:
+            models[f"{name}, guidance {guidance:g}"] = model_at(folder, guidance)
+        except RecipeError as error:
+            models[name], refused = model_at(folder), error
+    if refused is not None and set(models) == set(named):
+        raise refused
+    return models
+
+
+def _takes_scale(pipe: Pipe) -> bool:
+    """Say whether a guidance scale changes what a pipeline draws."""
+    if pipe.family.EMBEDDED:
+        return bool(pipe.backbone.config.guidance_embeds)
+    return bool(pipe.classes or pipe.packing.shapes)
 
 
 def encoded(name: str, pipe: Pipe, cache: Path = CACHE, teacher: Model | None = None) -> Encoded:

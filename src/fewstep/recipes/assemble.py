@@ -36,7 +36,7 @@ ADDED = ("context.until.", "context.scale.", "motion.", "pools.")
 class Assembly:
     """Learners ready to train, the words that describe the student's network, and the frozen networks beside it.
 
-    ``base`` is the teacher as learners share it.
+    ``base`` is what an adapter of the student stands on: the teacher as learners share it, or the origin.
     """
 
     training: Training
@@ -68,18 +68,18 @@ def assemble(
     like = example.x0
     process = _process(recipe, like, teacher)
     base = None if teacher is None else Base.of(teacher, recipe.base)
+    first = base if origin is None or origin is teacher else Base.of(origin, recipe.base)
     learners, networks = {}, {}
     with torch.random.fork_rng([]):
         for name, spec in recipe.learners.items():
             torch.manual_seed(seed_for(seed, "weights", name))
-            first = None if origin is None or spec.from_ != "origin" else Base.of(origin, None)
-            given = (teacher, base) if first is None else (origin, first)
+            given = (origin, first) if origin is not None and spec.from_ == "origin" else (teacher, base)
             view, networks[name] = _view(spec, process, example, classes, given)
             view = view if spec.time_share is None else replace(view, time_share=spec.time_share)
             view, networks[name] = _with_adapter(view, networks[name], spec, example, classes)
             _graft(view.net, spec, origin)
             view = _with_heads(view, spec, example, classes)
-            learners[name] = _learner(view, spec, recipe.steps, base)
+            learners[name] = _learner(view, spec, recipe.steps, given[1])
     beside: dict[str, Denoiser] = {}
     if teacher is not None and base is not None:
         known = {"teacher": (teacher, base), "origin": (origin or teacher, None)}
@@ -87,7 +87,8 @@ def assemble(
     frozen = {name: guide(moved(view, process, like), recipe.frozen[name].guidance) for name, view in beside.items()}
     training = Training(learners, _rollout(recipe), frozen, recipe.steps, seed, probe=max(recipe.steps // 50, 1))
     rehearse(training, example)
-    return Assembly(training, networks["student"], recipe.keep, tuple(view.net for view in beside.values()), base)
+    own = first if recipe.learners["student"].from_ == "origin" else base
+    return Assembly(training, networks["student"], recipe.keep, tuple(view.net for view in beside.values()), own)
 
 
 def moved(view: Denoiser, process: Process, like: Tensor) -> Denoises:

@@ -73,10 +73,10 @@ def _check_lora(spec: LearnerSpec, document: Document, path: str) -> None:
             f"{document.where(f'{path}.lora')} is an adapter, which needs a frozen network to sit on; say "
             "'from: teacher' in this learner, or leave 'lora' out to train its 'network' as a whole."
         )
-    if spec.from_ == "origin":
+    if spec.from_ == "origin" and not path.endswith(".student"):
         raise RecipeError(
             f"{document.where(f'{path}.lora')} is an adapter, which sits on the frozen teacher, but this learner is "
-            "'from: origin'. Say 'from: teacher', or leave 'lora' out."
+            "'from: origin', which only a student's may be. Say 'from: teacher', or leave 'lora' out."
         )
     for key, given in (("only", spec.only), ("graft", spec.graft)):
         if given:

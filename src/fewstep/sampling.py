@@ -156,7 +156,7 @@ class FewStep(Sampler):
     """A student's sampler: the times it was trained at, the noise put back between them, and how many steps.
 
     ``steps`` are those it was trained for, the first one the default.  ``gamma`` is the share of noise that is put
-    back, as ``few_step`` takes it; ``eta`` that of time, as ``strategic`` does, in the place of gamma where it is given.
+    back, as ``few_step`` takes it; ``eta`` that of time, as ``strategic`` does, in the place of gamma where given.
     Raises ``RecipeError`` for an eta beyond 0 to 1.
     """
 

@@ -89,11 +89,11 @@ def settled(pipe: Pipe, dtype: str | None = None) -> Pipe:
     """
     if dtype is not None and dtype not in DTYPES:
         raise RecipeError(f"there is no precision {dtype!r} of a pipeline; {nearest(dtype, DTYPES)}")
-    device = this_machine().device
+    device, coder = this_machine().device, pipe.coder
+    wide = coder if dtype == "float16" and coder is not None and coder.config.get("force_upcast") else None
     for part in pipe.pipeline.components.values():
         if isinstance(part, nn.Module) and part is not pipe.backbone:
-            narrow = dtype == "float16" and part is pipe.coder and pipe.coder.config.get("force_upcast")
-            part.to(device, None if dtype is None else DTYPES["float32" if narrow else dtype])
+            part.to(device, None if dtype is None else DTYPES["float32" if part is wide else dtype])
     return pipe
 
 

@@ -167,7 +167,8 @@ def _prepare(
     assembly.training.prepare(accelerator)
     record.resume(assembly.training)
     judge = judge_for(data, cache=options.cache).without(recipe.unjudged)
-    reference = reference_of(data, teacher, judge.labels)
+    drawn = None if teacher is None else replace(teacher, at_once=recipe.at_once)
+    reference = reference_of(data, drawn, judge.labels)
     best = float(record.best.get("score", math.inf))
     same = None if teacher is None else features_of(judge, reference[0])
     doctor = Doctor(judge, Collapse.against(*reference), recipe.judged, _pitfalls(recipe), best, same)
@@ -188,7 +189,8 @@ def _pitfalls(recipe: Recipe) -> str:
 
 def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
     shape, classes = tuple(data.shape), tuple(data.classes)
-    return Model(assembly.student, recipe.sampler, shape, classes, assembly.network, condition=data.condition)
+    words, asked = assembly.network, data.condition
+    return Model(assembly.student, recipe.sampler, shape, classes, words, condition=asked, at_once=recipe.at_once)
 
 
 def _loop(run: _Run) -> None:

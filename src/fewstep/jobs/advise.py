@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from fewstep.errors import FewstepError
 from fewstep.jobs.ask import Ask
 from fewstep.jobs.machine import this_machine
-from fewstep.jobs.memory import LOOKS, UPDATES, Memory, together
-from fewstep.jobs.plan import Plan
+from fewstep.jobs.memory import LOOKS, UPDATES, Memory, memory_of, together
+from fewstep.jobs.plan import Plan, ready
 from fewstep.jobs.pulse import conditions_of
 from fewstep.recipes import Recipe, spell
-from fewstep.training.held import Held
 
 __all__ = ["Change", "changes"]
 
@@ -96,14 +95,17 @@ def _networks(recipe: Recipe) -> Iterator[list[Option]]:
 
 
 def _memory(ask: Ask, found: Plan, recipe: Recipe) -> Memory:
-    """Return the memory by another recipe, as far as what was measured by the first one says it."""
+    """Return the memory by another recipe: from what was measured where the networks stay, else measured anew."""
     memory, count = found.memory, together(recipe, _known(ask))
+    if _networks_of(recipe) != _networks_of(found.recipe):
+        accelerator, other = this_machine(), replace(ask, recipe=recipe)
+        return replace(memory_of(other, ready(other, accelerator), accelerator)[0], base=memory.base)
     beside = {name: rise.at(count[name]) for name, rise in memory.beside.items()}
     cut = min(recipe.learners[name].accumulate // spec.accumulate for name, spec in found.recipe.learners.items())
     if cut > 1:
         updates = beside[UPDATES].at(recipe.batch // cut)
         beside[UPDATES] = replace(updates, fixed=updates.fixed + _waiting(found))
-    return replace(memory, held=_held(ask, found, recipe), beside=beside)
+    return replace(memory, beside=beside)
 
 
 def _waiting(found: Plan) -> int:
@@ -113,18 +115,8 @@ def _waiting(found: Plan) -> int:
     return max((each.gradients for each in found.memory.held if each.name in whole), default=0)
 
 
-def _held(ask: Ask, found: Plan, recipe: Recipe) -> Sequence[Held]:
-    """Return what the networks of another recipe hold, with optimisers as large for each weight that learns."""
-    held = found.memory.held
-    if _kept_so(recipe) == _kept_so(found.recipe):
-        return held
-    share = {each.name: each.optimiser / max(each.gradients, 1) for each in held}
-    other = ask.held(recipe, ask.assembled(recipe), this_machine().device.type == "cuda")
-    return [replace(each, optimiser=int(each.gradients * share.get(each.name, 0))) for each in other]
-
-
-def _kept_so(recipe: Recipe) -> object:
-    """Return what decides on the weights that are held."""
+def _networks_of(recipe: Recipe) -> object:
+    """Return what decides on the networks that are held."""
     return recipe.base, {name: (spec.lora, spec.averages) for name, spec in recipe.learners.items()}
 
 

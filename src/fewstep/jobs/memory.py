@@ -43,7 +43,7 @@ class Rise:
         """Return the line through two measurements, (items, bytes); one that falls is taken for level."""
         (few, low), (many, high) = small, large
         each = float(max(high - low, 0) / max(many - few, 1))
-        return cls(float(high - each * many), each, items)
+        return cls(max(low - each * few, high - each * many), each, items)
 
     @property
     def total(self) -> float:

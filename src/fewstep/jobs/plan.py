@@ -11,10 +11,10 @@ from fewstep.jobs.calibrate import counting, cycle, go_to, timed
 from fewstep.jobs.hours import Pace, judged_seconds, spent_beside
 from fewstep.jobs.machine import this_machine
 from fewstep.jobs.memory import Memory, least_of, memory_of
-from fewstep.recipes import Recipe
+from fewstep.recipes import Assembly, Recipe
 from fewstep.training import Training, train
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "plan", "ready"]
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,29 @@ class Plan:
 def plan(ask: Ask) -> Plan:
     """Try a few updates with batches that fit, and say what the whole distillation takes."""
     recipe, accelerator = ask.recipe, this_machine()
-    assembly = ask.assembled(recipe)
-    training, frozen = assembly.training, ask.frozen(recipe, assembly, accelerator.device.type == "cuda")
-    for net in (ask.teacher.view.net, *frozen.values()):
-        net.to(accelerator.device)
-    training.prepare(accelerator)
-    batch = ask.batch(recipe.batch).to(accelerator.device)
-    _warm(training, batch.cut(0, least_of(recipe)), accelerator)
+    assembly = ready(ask, accelerator)
     judged_seconds(ask)  # what it needs is there from now on
     memory, size = memory_of(ask, assembly, accelerator)
-    with counting(training, frozen) as calls:
-        seconds, tried = timed(training, batch.cut(0, size), accelerator, calls, ask.seconds)
+    training, batch = assembly.training, ask.batch(size).to(accelerator.device)
+    with counting(training, ask.frozen(recipe, assembly, accelerator.device.type == "cuda")) as calls:
+        seconds, tried = timed(training, batch, accelerator, calls, ask.seconds)
     seconds *= recipe.batch / size
     spent = {"updates": recipe.steps * seconds, **spent_beside(ask, assembly)}
     return Plan(recipe, memory, Pace(calls.per_item(size), seconds, spent, tried, size))
 
 
+def ready(ask: Ask, accelerator: Accelerator) -> Assembly:
+    """Return the learners on the device, each after an update, so that its optimiser has a state."""
+    assembly = ask.assembled(ask.recipe)
+    for net in (ask.teacher.view.net, *ask.frozen(ask.recipe, assembly, cuda=False).values()):
+        net.to(accelerator.device)
+    assembly.training.prepare(accelerator)
+    _warm(assembly.training, ask.batch(least_of(ask.recipe)).to(accelerator.device), accelerator)
+    return assembly
+
+
 def _warm(training: Training, batch: Batch, accelerator: Accelerator) -> None:
-    """Let every learner make an update, so that its optimiser has a state."""
+    """Let every learner make an update."""
     go_to(training, 0.5)
     for name, learner in training.learners.items():
         if learner.after > training.step:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from typing import Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from fewstep.denoiser import Denoiser
 from fewstep.types import Cond, Cost, Logits, T, X
 
-__all__ = ["Critic", "Judges"]
+__all__ = ["Critic", "Judges", "has_heads"]
 
 
 class Judges(Protocol):
@@ -54,3 +55,9 @@ class Critic:
         """Return one logit per item: the mean over the heads of the means over their places."""
         logits = [each for each in self.heads(x, t, c) if each.ndim == 2]
         return torch.stack([each.mean(1) for each in logits]).mean(0)
+
+
+def has_heads(view: Denoiser) -> bool:
+    """Say whether the network of a view can be asked to judge; wrappers, which pass on what they are given, can."""
+    known = signature(view.net.forward).parameters.values()
+    return any(each.name == "judge" or each.kind is Parameter.VAR_KEYWORD for each in known)

@@ -1,10 +1,30 @@
 """Classes by name or by number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
-from fewstep.errors import DataError, nearest
+from fewstep.errors import DataError, RecipeError, nearest
 
-__all__ = ["label_index"]
+__all__ = ["Label", "below_zero", "label_index", "numbers"]
+
+Label: TypeAlias = int | str
+"""A class by its number; or by its name, until the recipe that says so meets the data."""
+
+
+def numbers(labels: Iterable[Label]) -> tuple[int, ...]:
+    """Return the numbers that labels are; raise ``RecipeError`` for a name, which says nothing without the data."""
+    given = tuple(labels)
+    if named := [each for each in given if isinstance(each, str)]:
+        raise RecipeError(
+            f"the class {named[0]!r} is given by its name, and nothing here knows the names of the classes; accepted "
+            "are numbers, from 0 on. Give its number, or put the name into a recipe, which is resolved by its data."
+        )
+    return tuple(each for each in given if not isinstance(each, str))
+
+
+def below_zero(labels: Iterable[Label]) -> bool:
+    """Say whether one of the labels is a number that no class has."""
+    return any(not isinstance(each, str) and each < 0 for each in labels)
 
 
 def label_index(text: str, classes: Sequence[str], owner: str) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewstep.batch import Batch
 from fewstep.couplings import Coupling, Independent
-from fewstep.critic import Critic
+from fewstep.critic import Critic, has_heads
 from fewstep.denoiser import Denoiser, Denoises
 from fewstep.draws import Draws
 from fewstep.errors import RecipeError, nearest
@@ -33,6 +33,10 @@ class Rollout(ABC):
     @abstractmethod
     def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> "Rolled":
         """Return samples of the shape of ``like``, with a graph where the paper has one."""
+
+    def at(self, progress: Progress) -> "Rollout":
+        """Return the rollout as it is at this point of the training; by default it is always the same."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -179,8 +183,14 @@ class Turn:
         return _bare(name or self.me, self.denoiser(name))
 
     def critic(self, name: str = "") -> Critic:
-        """Return that network as a critic; of a pool of heads the same ones speak all through the turn."""
-        return Critic(self.plain(name), self.draws.seed("heads"))
+        """Return that network as a critic; of a pool of heads the same ones speak all through the turn.
+
+        Raises ``RecipeError`` when it has no heads.
+        """
+        view = self.plain(name)
+        if not has_heads(view):
+            raise RecipeError(_headless(name or self.me, self.views))
+        return Critic(view, self.draws.seed("heads"))
 
     def judged(self, name: str, noised: Noised) -> list[Logits]:
         """Return what the heads of a critic say of noisy items that the turn holds: asked once, for all terms."""
@@ -216,3 +226,14 @@ def _bare(name: str, view: Denoises) -> Denoiser:
             "of guidance. List it under 'frozen' once more without guidance, and name that."
         )
     return view
+
+
+def _headless(name: str, views: Mapping[str, Denoises]) -> str:
+    """Say what to do about a network that was asked to judge and has no heads."""
+    bare = {each: view for each, view in views.items() if isinstance(view, Denoiser) and "." not in each}
+    able = [each for each, view in bare.items() if has_heads(view)]
+    known = f"those of {', '.join(map(repr, able))} have some; name one of these" if able else "nor has any other"
+    return (
+        f"the network {name!r} is asked to judge, as a critic or for a density ratio, but it has no heads: {known}. Or "
+        "give a learner of that name `heads: middle` and the term `discriminate`, which trains them."
+    )

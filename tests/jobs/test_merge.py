@@ -94,6 +94,28 @@ def test_models_that_are_not_alike_are_refused(pair, changes, said: str):
         fs.merge(pair[0], replace(model(2), **changes))
 
 
+def told(number: int, source: str, pairs: float) -> fs.Model:
+    known = model(number)
+    return replace(known, facts={**known.facts, "source": source, "pair seconds": pairs})
+
+
+def test_sources_are_those_of_the_parents_and_of_the_merging():
+    one, two = told(1, "arXiv 2410.06084", 0), told(2, "arXiv 2311.18828", 0)
+    merged_once = fs.merge(one, two)
+    assert merged_once.facts["source"] == "arXiv 2410.06084; arXiv 2311.18828; arXiv 2408.14176"
+    assert fs.merge(one, one).facts["source"] == "arXiv 2410.06084; arXiv 2408.14176"
+    assert fs.merge(merged_once, two).facts["source"] == merged_once.facts["source"]
+    assert fs.merge(model(1), model(2)).facts["source"] == "arXiv 2408.14176"
+    assert [each["source"] for each in merged_once.facts["merged"]] == ["arXiv 2410.06084", "arXiv 2311.18828"]
+
+
+@pytest.mark.parametrize(("first", "second", "whole"), [(5.0, 5.0, 5.0), (5.0, 7.5, 12.5), (0.0, 5.0, 5.0), (0, 0, 0)])
+def test_pairs_that_both_were_trained_on_count_once(first: float, second: float, whole: float):
+    facts = fs.merge(told(1, "a", first), told(2, "b", second)).facts
+    assert facts["pair seconds"] == whole
+    assert facts["training seconds"] == 30
+
+
 @pytest.mark.parametrize("weight", [-0.1, 1.5, float("nan")])
 def test_a_weight_beyond_the_ends_is_refused(pair, weight: float):
     with pytest.raises(fs.WeightsError, match="accepted is 0"):

@@ -134,6 +134,7 @@ def test_a_frozen_body_is_never_in_training_mode():
         ({"taps": ("a",), "drawn": 0}, "0 are drawn"),
         ({"taps": ("a",), "refresh": 1.0}, "refresh from 0 to below 1"),
         ({"taps": ("a",), "kinds": ("global", "classes")}, "'condition: hidden'"),
+        ({"taps": ("a",), "levels": (2.0, 1.0, 2.0)}, r"name 2\.0 more than once; accepted is each level once"),
     ],
 )
 def test_heads_that_cannot_be_are_refused(settings, message: str):

@@ -22,6 +22,7 @@ from fewstep.terms import (
     PseudoHuber,
 )
 from fewstep.times import Explicit, Karras, LogNormal
+from fewstep.training import BackwardSimulation
 from fewstep.vp import VP
 
 MINIMAL = """\
@@ -158,6 +159,7 @@ def test_unknown_recipes_are_refused_with_the_nearest():
         ManyStep(Karras(low=0.01)),
         Cosine(1.0),
         Piecewise(((0.0, 1.0), (1.0, 0.0))),
+        BackwardSimulation(Explicit((2.0, 1.0)), 2, Piecewise(((0.0, 1.0), (1.0, 0.0)))),
         DistributionMatching(),
         DistributionMatching(divergence=JensenShannon(), estimator=Identity(1.2), guide=HiddenScales(1.0, 2.0)),
         Adversarial("critic"),

@@ -18,7 +18,7 @@ from fewstep.terms import DensityRatio, Term
 from fewstep.testing import Affine, Gaussian, Given, Mixture, World, as_network, normal_points
 from fewstep.times import Along, Uniform
 from fewstep.training.rollouts import OneStep
-from fewstep.turn import Turn
+from fewstep.turn import Rolled, Rollout, Turn
 from fewstep.vp import VP
 
 EXACT = DensityRatio("critic", limit=inf, low=0.0, high=inf, bins=0, balance=False)
@@ -56,6 +56,16 @@ def gradients(term: Term, net: Affine, views: dict, nodes: int) -> list[Tensor]:
     points, weights = normal_points(nodes, 2 * dims)
     cost = weights @ costs(term, net, views, points)
     return list(torch.autograd.grad(dims * cost, (net.offset, net.matrix)))
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed(Rollout):
+    """Samples that were made before."""
+
+    x0: Tensor
+
+    def __call__(self, student, like, c, draws):
+        return Rolled(self.x0, torch.ones(len(like), dtype=torch.float64))
 
 
 def judged(real: World, fake: World) -> dict:

@@ -7,6 +7,7 @@ from torch import Tensor
 from fewstep.denoiser import Denoiser
 from fewstep.flowmap import FlowMap
 from fewstep.predict import X0
+from fewstep.scalars import Piecewise, Progress
 from fewstep.testing import PATHS, Affine, Counted, Gaussian, Given, normal_points
 from fewstep.times import Explicit, Trailing
 from fewstep.training.rollouts import BackwardSimulation, OneStep
@@ -65,6 +66,19 @@ def test_share_of_first_calls_is_a_knob():
     assert student.calls == 2
     run(BackwardSimulation(TIMES, steps=2, first=0.3), student, [300_000, 1])
     assert student.calls == 4
+
+
+def test_share_of_first_calls_may_change_while_training():
+    """A constant stays what it was, to the bit; a rollout that is not told of progress is at the beginning."""
+    falling = BackwardSimulation(TIMES, steps=2, first=Piecewise(((0.0, 1.0), (1.0, 0.0))))
+    assert [falling.at(Progress(done, 4)).first for done in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+    assert BackwardSimulation(TIMES, first=0.3).at(Progress(3, 4)) == BackwardSimulation(TIMES, first=0.3)
+    assert OneStep(2.0).at(Progress(3, 4)) == OneStep(2.0)
+    student = Counted(Gaussian(PATH, column(1.0), 0.5))
+    run(falling, student, [RARELY])
+    assert student.calls == 1
+    run(falling.at(Progress(4, 4)), student, [0, 1])
+    assert student.calls == 3
 
 
 def test_only_the_last_call_carries_a_graph():

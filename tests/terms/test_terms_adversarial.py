@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from matching import alike
 from torch import Tensor, nn
 
 from fewstep.batch import Batch
@@ -11,7 +12,16 @@ from fewstep.denoiser import Denoiser
 from fewstep.errors import RecipeError
 from fewstep.guidance import CFG
 from fewstep.predict import X0
-from fewstep.terms import Adversarial, ApproximateR1, Discriminate, Hinge, Softplus
+from fewstep.terms import (
+    Adversarial,
+    ApproximateR1,
+    Clamped,
+    Discriminate,
+    Hinge,
+    LeastSquares,
+    Logistic,
+    Softplus,
+)
 from fewstep.testing import Affine, Gaussian, Given, as_network, normal_points, small_views
 from fewstep.times import Along, Uniform
 from fewstep.training.rollouts import OneStep
@@ -60,7 +70,8 @@ def test_softplus_with_the_best_critic_is_the_softened_reverse_kl():
     assert student_gradient(Softplus(), best_critic()) == pytest.approx([-0.245624, -0.007530], abs=1e-5)
 
 
-def test_hinge_with_the_best_critic_is_the_reverse_kl():
+def test_hinge_with_the_log_ratio_is_the_reverse_kl():
+    """Its generator's cost ``-l`` is that of the reverse KL; the best critic under the hinges says less, see below."""
     assert student_gradient(Hinge(), best_critic()) == pytest.approx([-0.492308, -0.061326], abs=1e-6)
 
 
@@ -75,13 +86,16 @@ class Constant(nn.Module):
         return self.logit + 0 * x[:, 0]
 
 
-@pytest.mark.parametrize("loss", [Softplus(), Hinge()], ids=str)
+LOSSES = pytest.mark.parametrize("loss", [Softplus(), Hinge(), LeastSquares(), Clamped(), Logistic()], ids=str)
+
+
+@LOSSES
 @pytest.mark.parametrize("logit", [-3.0, 0.0, 2.0])
 def test_constant_critic_gives_no_gradient(loss, logit: float):
     assert student_gradient(loss, Constant(logit)) == [0, 0]
 
 
-@pytest.mark.parametrize("loss", [Softplus(), Hinge()], ids=str)
+@LOSSES
 def test_gradient_points_to_where_the_critic_says_real(loss):
     """A critic that rises with x wants larger samples: descent must raise the offset."""
 
@@ -128,6 +142,47 @@ def test_losses_are_their_formulas():
     assert torch.allclose(Softplus().critic(real, fake), (1 + fake.exp()).log() + (1 + (-real).exp()).log())
     assert torch.equal(Hinge().generator(fake), -fake)
     assert torch.equal(Hinge().critic(real, fake), (1 + fake).clamp(min=0) + (1 - real).clamp(min=0))
+
+
+def densities() -> tuple[Tensor, Tensor, Tensor]:
+    """Places x (n, 1) at time 1, and the densities of data and samples there."""
+    x = torch.linspace(-4, 6, 2001, dtype=torch.float64)[:, None]
+    t = column(1.0).expand(len(x))
+    return x, *(Gaussian(PATH, column(m), s).log_density(x, t).exp() for m, s in ((MEAN, STD), (OFFSET, SLOPE)))
+
+
+def test_best_critic_under_the_hinges_is_the_sign_of_the_difference_of_the_densities():
+    """At every place, among all logits; what it costs then is ``2 min(p, q)``."""
+    _, p, q = densities()
+    logits = torch.linspace(-3, 3, 241, dtype=torch.float64)[:, None]
+    silent = torch.ones_like(logits)  # beyond its hinge
+    cost = p * Hinge().critic(logits, -silent) + q * Hinge().critic(silent, logits)
+    assert torch.allclose(logits[cost.argmin(0), 0], (p - q).sign())
+    assert torch.allclose(cost.amin(0), 2 * torch.minimum(p, q), rtol=1e-12)
+
+
+class Sign(Constant):
+    """The best critic under the hinges: +1 where data are denser, -1 where samples are."""
+
+    def __init__(self, sharp: float) -> None:
+        super().__init__(sharp)
+        self.ratio = best_critic()
+
+    def forward(self, x, label, c=None, *, judge=False):
+        ratio = self.ratio(x, label, c, judge=1)
+        return ratio.sign() if self.logit.isinf() else (self.logit * ratio).tanh()
+
+
+def test_best_critic_under_the_hinges_knows_the_total_variation_and_teaches_nothing():
+    """It costs 2 less the integral of ``|p - q|``, and is flat but for two places; one that is less sharp is not."""
+    x, p, q = densities()
+    fake, real = (alike(4000, 0.8 * std, 0.6) for std in (SLOPE, STD))
+    draws = Given([fake[:, :1], fake[:, 1:], real[:, 1:]], [column(0.5)] * 2)
+    turn = Turn("fake_score", views(Sign(math.inf)), Batch(MEAN + STD * real[:, :1]), draws, OneStep(2.0))
+    cost = Discriminate(times=at(1.0), loss=Hinge())(turn).mean().item()
+    assert cost == pytest.approx(2 - torch.trapezoid((p - q).abs(), x[:, 0]).item(), abs=1e-3)
+    assert student_gradient(Hinge(), Sign(math.inf)) == [0, 0]
+    assert student_gradient(Hinge(), Sign(2.0))[0] < -0.01
 
 
 class Linear(Constant):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from matching import G1, G1A, G1B, G3, TEACHER, at, column, normal, on_g2, on_g3
+from matching import G1, G1A, G1B, G3, TEACHER, Fixed, at, column, normal, on_g2, on_g3
 from matching import on_g1 as on_g1_with
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from fewstep.batch import Batch
 from fewstep.process import over
 from fewstep.terms import KL, AlphaSigma, DistributionMatching, NoisyResidual, Normaliser, Plain, Residual
 from fewstep.testing import Gaussian, Given
-from fewstep.turn import Rolled, Rollout, Turn
+from fewstep.turn import Turn
 from fewstep.vp import VP
 
 
@@ -68,16 +68,6 @@ def test_in_two_dimensions_no_matrix_is_transposed():
 
 
 # --- item by item, on fixed samples
-
-
-@dataclass(frozen=True, eq=False)
-class Fixed(Rollout):
-    """Samples that were made before."""
-
-    x0: Tensor
-
-    def __call__(self, student, like, c, draws):
-        return Rolled(self.x0, torch.ones(len(like), dtype=torch.float64))
 
 
 def item_gradient(term: DistributionMatching, x0: Tensor, real, fake) -> tuple[Tensor, Tensor, Tensor]:

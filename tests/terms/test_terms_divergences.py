@@ -23,6 +23,7 @@ from fewstep.terms import (
     SoftenedReverseKL,
     Softplus,
     SquaredHellinger,
+    divergences,
 )
 
 FORMULAS = {  # f, convex with f(1) = 0; the divergence is E_q f(p / q)
@@ -65,6 +66,39 @@ def test_cost_of_a_logit_is_f_minus_r_times_its_derivative(divergence: Divergenc
     assert torch.allclose(gap, gap[:1].expand_as(gap), atol=1e-9)
     logit = RATIOS.log().requires_grad_(True)
     assert torch.allclose(derivative(divergence.cost, logit), -divergence.weight(RATIOS), rtol=1e-9)
+
+
+ROUNDED = (SoftenedReverseKL(), JensenShannon())  # bounded weights, whose variance has no formula
+NOISE = {  # Var[h] / E[h]^2 where q = N(0, 1) and p = N(mu, 1): for mu = 1 and mu = 2, to as many digits as are known
+    ReverseKL(): (0.0, 0.0),
+    SoftenedReverseKL(): (0.112, 0.103),
+    JensenShannon(): (0.256, 1.22),
+    SquaredHellinger(): (math.expm1(1 / 4), math.expm1(1.0)),
+    ForwardKL(): (math.expm1(1.0), math.expm1(4.0)),
+    Jeffreys(): (math.expm1(1.0) / 4, math.expm1(4.0) / 4),
+    Neyman(): (math.expm1(1.0), math.expm1(4.0)),
+    Pearson(): (math.expm1(4.0), math.expm1(16.0)),
+    AlphaDivergence(0.3): (math.expm1(0.09), math.expm1(0.36)),
+    AlphaDivergence(-0.7): (math.expm1(0.49), math.expm1(1.96)),
+}
+
+
+@pytest.mark.parametrize("divergence", NOISE, ids=str)
+@pytest.mark.parametrize("mean", [1, 2])
+def test_weights_are_as_noisy_as_known(divergence: Divergence, mean: int):
+    """What covers more is ruled by fewer samples: relative variance of h over the student's samples."""
+    x = torch.linspace(-24, 24, 9601, dtype=torch.float64)
+    q = (-x.square() / 2).exp() / math.sqrt(2 * math.pi)
+    h = divergence.weight((mean * x - mean**2 / 2).exp())
+    first, second = torch.trapezoid(q * h, x).item(), torch.trapezoid(q * h.square(), x).item()
+    known, digits = NOISE[divergence][mean - 1], 5e-3 if divergence in ROUNDED else 1e-9
+    assert second / first**2 - 1 == pytest.approx(known, rel=digits, abs=1e-12)
+
+
+def test_every_divergence_has_its_row():
+    kinds = {each for each in vars(divergences).values() if isinstance(each, type) and issubclass(each, Divergence)}
+    for table in (FORMULAS, NOISE):
+        assert {type(each) for each in table} == kinds - {Divergence}
 
 
 def test_alpha_family_begins_and_ends_with_the_two_kl():
@@ -137,6 +171,14 @@ def test_critic_alone_gives_the_gradient_of_the_divergence(divergence: Divergenc
     """Without a fake score: the logit's own gradient in the place of the difference of two scores."""
     term = Adversarial("critic", at(1.0), Logistic(divergence))
     assert on_g1(term, G1B, 64) == pytest.approx(on_g1(matching(divergence), G1B, 64), abs=1e-9)
+
+
+def test_non_saturating_cost_has_the_known_gradients_of_the_softened_reverse_kl():
+    """Nothing but the best critic: LADD at G1, G1b and G2."""
+    first, second, heaps = CARD[SoftenedReverseKL()]
+    assert on_g1(Adversarial("critic", at(1.0), Softplus()), G1A, 64) == pytest.approx(first, abs=2e-5)
+    assert on_g1(Adversarial("critic", at(1.0), Softplus()), G1B, 64) == pytest.approx(second, abs=2e-5)
+    assert on_g2(Adversarial("critic", at(0.7), Softplus()), 100) == pytest.approx(heaps, abs=2e-5)
 
 
 def test_known_gan_costs_are_those_of_divergences():

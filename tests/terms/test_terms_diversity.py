@@ -1,6 +1,7 @@
 """The reward for samples that differ."""
 
-import pytest
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,8 +10,8 @@ from fewstep.denoiser import Denoiser
 from fewstep.predict import X0
 from fewstep.recipes import load_recipe
 from fewstep.scalars import Progress
-from fewstep.terms import Diversity, Here
-from fewstep.testing import PATHS, Affine, Given
+from fewstep.terms import Diversity, Here, Space
+from fewstep.testing import PATHS, Affine, Counted, Given
 from fewstep.training.rollouts import OneStep
 from fewstep.turn import Turn
 
@@ -82,9 +83,27 @@ def test_without_the_reward_it_is_the_distillation_of_guidance():
     }  # fmt: skip
 
 
-def test_samples_must_be_of_the_students(monkeypatch):
-    """Both draws are new: given one draw only, there is no second sample."""
-    turn = Turn("student", {"student": Denoiser(student(), PATH, X0())}, Batch(torch.zeros(16, 2).double()),
-                Given([noise()[0]]), OneStep(START))  # fmt: skip
-    with pytest.raises(IndexError):
-        Diversity(Here())(turn)
+@dataclass(frozen=True)
+class Kept(Space):
+    """The samples as they are, and a list of what was embedded."""
+
+    seen: list[Tensor]
+
+    def __call__(self, turn, x, s, noised=None):
+        self.seen.append(x)
+        return x
+
+
+def test_both_samples_of_a_pair_are_the_students_and_carry_its_graph():
+    """Two rollouts under the same conditions: the first is the turn's own, the noise of the second is drawn for it."""
+    net, seen, draws, c = student(), [], Given([*noise(), noise()[0]]), torch.arange(16)
+    asked = Counted(Denoiser(net, PATH, X0()))
+    turn = Turn("student", {"student": asked}, Batch(torch.zeros(16, 2).double(), c), draws, OneStep(START))
+    Diversity(Kept(seen))(turn)
+    assert draws.left == 1
+    assert [told is c for _, _, told, _ in asked.asked] == [True, True]
+    assert seen[0] is turn.samples.x0
+    assert len(seen) == 2
+    for y, z in zip(seen, noise(), strict=True):
+        assert torch.allclose(y, column(*A) + START * z @ net.matrix.T)
+        assert torch.autograd.grad(y.sum(), net.offset)[0].tolist() == [16, 16]

@@ -1,10 +1,10 @@
 """A student that forgets a class: the card of score forgetting distillation, on classes that are Gaussians."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from matching import ALPHA, G1, SIGMA, at, column
+from matching import ALPHA, G1, SIGMA, at, column, normal
 from torch import Tensor, nn
 
 from fewstep.batch import Batch
@@ -16,7 +16,7 @@ from fewstep.predict import X0
 from fewstep.recipes import load_recipe
 from fewstep.recipes.classes import refuse_unknown_classes
 from fewstep.terms import KL, ByClass, DistributionMatching, Identity, Plain, Term
-from fewstep.testing import Classes, Given, normal_points
+from fewstep.testing import Affine, Classes, Given, normal_points
 from fewstep.training import OneStep
 from fewstep.turn import Turn
 
@@ -65,6 +65,44 @@ def test_student_that_is_the_teacher_is_pushed_to_forget_one_class_alone():
     found = gradient(SID, MEANS[:3])
     assert found[0] > 0.1 * push
     assert found[1:] == pytest.approx([0, 0], abs=1e-12)
+
+
+@dataclass(frozen=True, eq=False)
+class Wide:
+    """The same classes, the one to forget with a deviation of its own."""
+
+    std: float
+    process = G1
+
+    def __call__(self, x: Tensor, t: Tensor, c: Tensor, s: None = None) -> Tensor:
+        forgotten = (c == 0)[:, None]
+        return torch.where(forgotten, normal(G1, MEANS[0], self.std)(x, t), WORLD(x, t, c))
+
+
+def pushes(term: Term, student: tuple[float, float], std: float) -> list[float]:
+    """Return d/da and d/db of the student a + b z of the class to forget, whose deviation is ``std``."""
+    net, points, weights = Affine(column(student[0]), column(student[1])[None]), *normal_points(6, 2)
+    views = {"student": Denoiser(net, G1, X0()), "teacher": FORGETFUL(Wide(std)), "fake_score": normal(G1, *student)}
+    batch = Batch(torch.zeros(36, 1).double(), torch.zeros(36, dtype=torch.int64))
+    turn = Turn("student", views, batch, Given([points[:, :1], points[:, 1:]], [column(0.5)]), OneStep(2.0))
+    return [each.item() for each in torch.autograd.grad(weights @ term(turn), (net.offset, net.matrix))]
+
+
+@pytest.mark.parametrize("term", [SID, RKL], ids=["sid", "rkl"])
+def test_class_to_forget_ends_on_the_width_of_the_other_too(term: Term):
+    assert pushes(term, (MEANS[1], STD), 0.9) == pytest.approx([0, 0], abs=1e-12)
+    assert pushes(term, (MEANS[1], 0.9), 0.9)[1] > 1e-2
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.0, 2.0, 3.45, 3.5, 3.55, 5.0])
+def test_score_identity_forgets_only_classes_less_than_three_and_a_half_times_as_wide_as_the_other(ratio: float):
+    """At alpha 1.2: ``2 alpha_t^2 sigma^2 (m_f - m_o) / v_o^2 (.7 v_o / v_f - .2)``; the reverse KL never turns."""
+    gap, std = MEANS[0] - MEANS[1], ((ratio * V - SIGMA**2) / ALPHA**2) ** 0.5
+    first = MEANS[0], std  # the student that is its teacher
+    expected = 2 * (ALPHA * SIGMA / V) ** 2 * gap * (0.7 / ratio - 0.2)
+    assert pushes(SID, first, std)[0] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert (expected > 1e-12) == (ratio < 3.5)
+    assert pushes(RKL, first, std)[0] == pytest.approx(ALPHA**2 * gap / V, rel=1e-9)
 
 
 def test_a_fake_score_told_of_the_other_class_too_would_kill_the_term():

@@ -74,8 +74,49 @@ def test_every_place_of_every_head_costs_for_itself(loss: GanLoss):
     ("loss", "cost"), [(Hinge(), 2), (Softplus(), 2 * math.log(2)), (Clamped(), 2 * math.log(2))], ids=str
 )
 def test_heads_at_zero_cost_what_guessing_costs(loss: GanLoss, cost: float):
-    found = Discriminate(at(1.0), loss)(turn_of("fake_score", Says(0.0)))
+    turn = turn_of("fake_score", Says(0.0))
+    found = Discriminate(at(1.0), loss)(turn)
     assert torch.allclose(found, torch.full_like(found, cost))
+    assert turn.notes["critic gap"] == pytest.approx(0, abs=1e-9)
+
+
+@LOSSES
+def test_guess_is_the_least_that_a_constant_logit_costs_at_equal_laws(loss: GanLoss):
+    """Laws that are one give every item the same odds, so the best logit is a constant; there its verdict is 0."""
+    logits = torch.linspace(-3, 3, 6001, dtype=torch.float64)
+    cost = loss.critic(logits, logits)
+    assert cost.min().item() == pytest.approx(loss.guess, abs=1e-12)
+    assert cost[loss.verdict(logits).abs().argmin()].item() == pytest.approx(loss.guess, abs=1e-12)
+
+
+@LOSSES
+def test_gap_is_what_the_critic_saves_by_its_cost(loss: GanLoss):
+    turn = turn_of("fake_score", Says())
+    cost = Discriminate(at(1.0), loss)(turn)
+    assert turn.notes["critic gap"] == pytest.approx(loss.guess - cost.mean().item())
+
+
+def test_accuracy_of_least_squares_is_by_the_middle_of_its_aims():
+    """Data at 0.9 and samples at 0.1 are told apart, though all are above 0."""
+
+    class Right(Says):
+        def forward(self, x, label, c=None, *, judge=0):
+            return [torch.where(x[:, :1] > 0, 0.9, 0.1).double() * self.slope]
+
+    turn = turn_of("fake_score", Right())
+    turn.batch = Batch(column(50.0, 50.0)[:, None])
+    turn.draws = Given([column(-99.0, -99.0)[:, None]] * 2 + [column(0.0, 0.0)[:, None]], [column(0.5)] * 3)
+    Discriminate(at(1.0), LeastSquares())(turn)
+    assert turn.notes["critic accuracy"] == 1
+    assert turn.notes["critic logit"] == pytest.approx(0.4)
+    assert turn.notes["critic gap"] == pytest.approx(0.5 - 0.02)
+    assert "critic ratio" not in turn.notes
+
+
+@pytest.mark.parametrize("limit", [0.0, -0.5, math.nan])
+def test_a_clamp_that_leaves_no_logit_is_refused(limit: float):
+    with pytest.raises(RecipeError, match="accepted is a limit above 0"):
+        Clamped(limit)
 
 
 def test_beyond_the_clamp_there_is_exactly_no_gradient():
@@ -137,7 +178,7 @@ def test_next_needs_a_call():
 
 
 def test_real_and_generated_items_meet_the_critic_at_the_students_next_time_with_noises_of_their_own():
-    """On data at one point, which the student finds, both have the same law, and guessing is best."""
+    """On data at one point, which the student finds, both have the same law."""
     path, point = PATHS["linear"], torch.full((4, 1), 0.7, dtype=torch.float64)
     student = Denoiser(Affine(column(0.7), 0 * column(1.0)[None]), path, X0())
     z = torch.randn(3, 4, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -156,6 +197,23 @@ def test_real_and_generated_items_meet_the_critic_at_the_students_next_time_with
     assert torch.allclose(real.x, (1 - s) * 0.7 + s * z[2], atol=1e-9)
 
 
+@pytest.mark.parametrize(("found", "rests"), [(0.7, True), (0.4, False)])
+def test_guessing_is_best_on_data_at_one_point_once_the_student_has_found_it(found: float, rests: bool):
+    """Every logit 0: the critic is at rest exactly there, it costs ``2 ln 2``, and the student has nothing to learn."""
+    path, (points, weights) = PATHS["linear"], normal_points(4, 2)
+    student = Denoiser(Affine(column(found), 0 * column(1.0)[None]), path, X0())
+    critic, law = Says(0.0), Next(Trailing(1.0), 4)
+    draws = Given([points[:, :1], points[:, :1], points[:, 1:]], [column(0.1), column(0.7), column(0.2)])
+    views = {"student": student, "fake_score": Denoiser(critic, path, X0())}
+    batch, rollout = Batch(column(0.7).expand(16, 1)), FromData(Along(Trailing(1.0), 0.0, 1.0))
+    turn = Turn("fake_score", views, batch, draws, rollout)
+    cost = weights @ Discriminate(law, Clamped())(turn)
+    assert cost.item() == pytest.approx(2 * math.log(2))
+    assert (abs(torch.autograd.grad(cost, critic.slope)[0].item()) < 1e-12) == rests
+    pull = torch.autograd.grad((weights @ Adversarial(times=law, loss=Clamped())(turn)), student.net.offset)[0]
+    assert pull.item() == 0
+
+
 # --- ADD: the pull of the teacher
 
 
@@ -168,6 +226,15 @@ def test_the_pull_of_the_teacher_is_towards_its_mean(normaliser, c: float):
     found = on_g1(term, views={"teacher": normal(G1, *TEACHER)})
     assert found == pytest.approx([c * (1 - k) * (a - mean), c * (1 - k) * b], abs=1e-9)
     assert term.networks() == ("teacher",)
+
+
+def test_the_pull_of_the_teacher_alone_ends_on_its_mean():
+    """Without an adversary, or with one that counts for nothing beside it, every noise becomes the mean."""
+    term, student = DistributionMatching(fake=None, normaliser=Signal(), times=at(1.0)), G1A
+    for _ in range(60):
+        slopes = on_g1(term, student, views={"teacher": normal(G1, *TEACHER)})
+        student = tuple(each - slope for each, slope in zip(student, slopes, strict=True))
+    assert student == pytest.approx((TEACHER[0], 0.0), abs=1e-6)
 
 
 # --- ADC-GAN: the law of items and classes together
@@ -224,6 +291,32 @@ def test_the_best_classifier_is_at_rest():
     assert gradient(0.0) == pytest.approx(0, abs=1e-4)
     assert gradient(0.5) > 0.05
     assert gradient(-0.5) < -0.05
+
+
+@pytest.mark.parametrize("shift", [0.0, 60.0])
+def test_a_classifier_notes_how_sure_it_is_that_an_item_of_its_class_is_data(shift: float):
+    turn, _, _ = both_classes("fake_score", BestClassifier(shift))
+    Discriminate(at(1.0), Classes())(turn)
+    real, fake = (turn.noised(on, at(1.0), "adversarial") for on in ("data", "samples"))
+    odds = [
+        torch.stack([normal(G1, m, s).log_density(x.x, x.t) for m, s in zip(MEANS, STDS, strict=True)], 1)
+        .gather(1, turn.c[:, None])[:, 0]
+        .sub(normal(G1, *G1A).log_density(x.x, x.t))
+        .add(shift)
+        for x in (real, fake)
+    ]
+    size = (odds[0].abs().mean() + odds[1].abs().mean()) / 2
+    right = ((odds[0] > 0).double().mean() + (odds[1] < 0).double().mean()) / 2
+    assert turn.notes["class critic logit"] == pytest.approx(size.item())
+    assert turn.notes["class critic accuracy"] == pytest.approx(right.item())
+    assert "class critic gap" not in turn.notes
+
+
+def test_log_odds_of_the_best_classifier_are_those_of_the_joint_law():
+    """So the ratio of its samples is 1 on average."""
+    turn, weights, _ = both_classes("fake_score", BestClassifier())
+    said = turn.judged("", turn.noised("samples", at(1.0), "adversarial"))[0]
+    assert (weights @ Classes().verdict(said)[:, 0].exp()).item() == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(("critic", "loss"), [(Says(), Classes()), (BestClassifier(), Hinge())], ids=["says", "best"])

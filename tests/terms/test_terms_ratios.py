@@ -73,18 +73,39 @@ class Says(nn.Module):
         return self.logits if judge else x
 
 
-def weights_of(ratio: DensityRatio, times: list[float], *r: float, divergence=FORWARD) -> list[float]:
+def weighed(ratio: DensityRatio, times: list[float], *r: float, divergence=FORWARD) -> tuple[list[float], Turn]:
+    """The weights of items with such ratios, and the turn, with its notes."""
     path = EDM()
     x, t = torch.zeros(len(r), 1, dtype=torch.float64), column(*times)
     turn = Turn("student", {"critic": Denoiser(Says(*column(*r).log()), path, X0())}, Batch(x), Given(), OneStep(80.0))
     turn.views = {**turn.views, "student": turn.views["critic"]}
-    return ratio.weights(turn, Noised(x, t, x, x), divergence).tolist()
+    return ratio.weights(turn, Noised(x, t, x, x), divergence).tolist(), turn
+
+
+def weights_of(ratio: DensityRatio, times: list[float], *r: float, divergence=FORWARD) -> list[float]:
+    return weighed(ratio, times, *r, divergence=divergence)[0]
 
 
 def test_ratio_is_clamped_twice():
     assert weights_of(NOISY, [1, 1, 1], 1e-9, 0.5, 1e9) == pytest.approx([0.1, 0.5, 20])
     wide = replace(NOISY, low=0.0, high=1e9, limit=2.0)
     assert weights_of(wide, [1, 1], 1e-9, 1e9) == pytest.approx([torch.e**-2, torch.e**2])
+
+
+def test_share_of_clamped_ratios_is_noted():
+    logits = replace(NOISY, low=0.0, high=1e9, limit=2.0)
+    for ratio, share in ((EXACT, 0), (NOISY, 0.5), (logits, 0.75)):
+        _, turn = weighed(ratio, [1] * 4, 1e-2, 0.5, 8.0, 1e2)
+        assert turn.notes["clamped share"] == share
+
+
+@pytest.mark.parametrize("ratio", [NOISY, replace(NOISY, balance=True)], ids=["plain", "balanced"])
+def test_effective_size_is_the_share_of_items_that_count(ratio):
+    for r, size in (((2, 2, 2, 2), 1), ((20, 20, 0.1, 0.1), 40.2**2 / 4 / 800.02), ((1, 3, 1, 3), 64 / 4 / 20)):
+        _, turn = weighed(ratio, [1] * 4, *r)
+        assert turn.notes["effective size"] == pytest.approx(size)
+    _, turn = weighed(ratio, [1, 1], 1, 3, divergence=ReverseKL())
+    assert not turn.notes
 
 
 def test_bins_are_even_in_the_logarithm_of_the_noise_level():

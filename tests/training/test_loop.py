@@ -70,6 +70,30 @@ def test_a_learner_that_starts_later_waits():
     ]
 
 
+class Curriculum(OneStep):
+    """A rollout that keeps how far it was told the training is."""
+
+    def at(self, progress):
+        TOLD.append(progress.fraction)
+        return self
+
+
+TOLD: list[float] = []
+
+
+def test_the_rollout_of_a_late_learner_is_as_far_as_the_training():
+    """Both turns of a step are told the same, and so is a resumed training."""
+    TOLD.clear()
+    training = student_training(steps=4)
+    training.rollout, training.learners["fake_score"].after = Curriculum(2.0), 2
+    run(training)
+    assert TOLD == [0.0, 0.5, 0.5, 0.75]
+    training = student_training(steps=4)
+    training.rollout, training.step = Curriculum(2.0), 3
+    run(training)
+    assert TOLD[4:] == [0.75]
+
+
 def test_only_the_learner_whose_turn_it_is_changes():
     training = student_training(steps=1)
     training.learners["fake_score"].after = 5

@@ -54,6 +54,49 @@ def test_exploding_critic_is_named_when_its_logits_stay_huge():
         broken(report(notes={"critic logit": float("nan")}))
 
 
+def calm_after(monitor, name: str, *values: float) -> bool:
+    for value in values:
+        monitor(report(notes={name: value}))
+    return monitor.calm
+
+
+def test_finite_is_calm_after_a_gradient_that_is_finite():
+    monitor = Finite()
+    assert monitor.calm
+    monitor(report(norm=float("nan")))
+    assert not monitor.calm
+    monitor(report())
+    assert monitor.calm
+
+
+def test_exploding_critic_is_suspected_at_its_first_huge_logit_and_for_a_quarter_of_its_turns():
+    monitor = ExplodingCritic(turns=20)
+    assert calm_after(monitor, "critic logit", 3.0, 4.0)
+    assert not calm_after(monitor, "critic logit", 400.0)
+    assert not calm_after(monitor, "critic logit", 3.0, 3.0, 3.0, 3.0)
+    assert calm_after(monitor, "critic logit", 3.0)
+    assert not calm_after(monitor, "critic logit", float("nan"))
+
+
+def test_runaway_critic_is_suspected_when_it_was_right_for_a_tenth_of_its_turns():
+    monitor = RunawayCritic(turns=40)
+    assert calm_after(monitor, "critic accuracy", 1.0, 1.0, 1.0)  # a new one
+    assert not calm_after(monitor, "critic accuracy", 1.0)
+    assert calm_after(monitor, "critic accuracy", 0.9, 1.0, 1.0, 1.0)
+    assert not calm_after(monitor, "critic accuracy", 1.0)
+
+
+@pytest.mark.parametrize("monitor", [RunawayCritic(turns=3), ExplodingCritic(turns=3)], ids=["runaway", "exploding"])
+def test_heads_that_know_classes_are_watched_by_themselves(monitor):
+    fine, sick = {"critic accuracy": 0.6, "critic logit": 1.0}, {"critic accuracy": 1.0, "critic logit": 99.0}
+    notes = fine | {f"class {name}": value for name, value in sick.items()}
+    for _ in range(2):
+        monitor(report(notes=notes))
+    assert not monitor.calm
+    with pytest.raises(UnhealthyTraining, match="the critic 'student'"):
+        monitor(report(notes=notes))
+
+
 @pytest.fixture
 def healthy() -> torch.Tensor:
     return torch.randn(5, 8, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -151,11 +152,12 @@ def few_step_recipe(order: Order, steps: int | None) -> Recipe:
 def few_step_settings(document: Document, steps: int | None) -> list[str]:
     """Return the settings that make a student for ``steps``: for the powers of two below, and for it.
 
-    A rollout along the sampler's own schedule then makes as many steps.  None leaves the recipe as it is.  Raises ``RecipeError`` when its sampler is no ``few_step``.
+    A rollout along the sampler's own schedule then makes as many steps.  None leaves the recipe as it is.
+    Raises ``RecipeError`` when its sampler is no ``few_step``.
     """
     if steps is None:
         return []
-    sampler = document.values.get("sampler")
+    sampler: Any = document.values.get("sampler")
     names = [name for name in sampler if _simple(name) == "fewstep"] if isinstance(sampler, dict) else []
     if not names:
         raise RecipeError(

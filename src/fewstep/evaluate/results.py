@@ -34,7 +34,8 @@ class Result:
     ``ratio_to_teacher`` the mean over the distance of the teacher with all its calls.  ``updates`` are those of the
     student, ``train_seconds`` the mean time that they took with the looks at samples between, ``pair_seconds`` what the
     teacher took before to make stored pairs, once for all seeds.  ``commit`` ends in "+" when the package differed from
-    it.  ``recall`` is the mean share of real items that lie among the generated ones (None: not kept).  The line ``real`` is the floor: real data against real data.
+    it.  ``recall`` is the mean share of real items that lie among the generated ones (None: not kept).  The line
+    ``real`` is the floor: real data against real data.
     """
 
     data: str

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fewstep.batch import Batch
 from fewstep.evaluate import Judge
 from fewstep.model import Model
-from fewstep.recipes import Assembly, PairsSpec, Recipe, assemble
+from fewstep.recipes import Assembly, PairsSpec, Recipe, assemble, numbered
 from fewstep.training.held import Held, held_by
 from fewstep.types import X
 
@@ -44,7 +44,8 @@ class Ask:
         origin = self.origin or self.teacher
         for model in (self.teacher, origin):
             model.to("cpu")
-        return assemble(recipe, self.example, len(self.teacher.classes), self.teacher, 0, origin)
+        known = numbered(recipe, self.teacher.classes)
+        return assemble(known, self.example, len(self.teacher.classes), self.teacher, 0, origin)
 
     def frozen(self, recipe: Recipe, assembly: Assembly, cuda: bool) -> dict[str, nn.Module]:
         """Return the networks that are held and never learn: those of the recipe, and the models that were given.

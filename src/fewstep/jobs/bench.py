@@ -22,13 +22,14 @@ from fewstep.evaluate.results import (
 )
 from fewstep.files import CACHE, write_whole
 from fewstep.jobs.demo import QUICK, QUICK_PAIRS, cut
-from fewstep.jobs.fit import BEGINS, Options, fit
+from fewstep.jobs.fit import Options, fit
 from fewstep.jobs.keep import Yardstick, measured_once
 from fewstep.jobs.listing import teacher_of
 from fewstep.jobs.measure import judge_for
 from fewstep.jobs.origin import Origin, keep_illness, keep_origin
 from fewstep.jobs.progress import bar
 from fewstep.jobs.publish import RESULTS, publish, remarks
+from fewstep.jobs.stages import BEGINS
 from fewstep.model import Model
 from fewstep.recipes import Recipe, is_given_teacher, load_recipe, paper_names
 from fewstep.sampling import Sampler

@@ -25,17 +25,18 @@ from fewstep.jobs.pipelines import KEPT
 from fewstep.jobs.progress import bar
 from fewstep.jobs.pulse import EVERY, Pulse, raw, room
 from fewstep.jobs.record import Record
+from fewstep.jobs.stages import foresee, stage_settings, student_of
+from fewstep.labels import numbers
 from fewstep.model import Model
 from fewstep.networks import LORA, merged
-from fewstep.recipes import Assembly, Base, Recipe, assemble, load_recipe
+from fewstep.recipes import Base, Recipe, assemble, load_recipe, numbered
 from fewstep.store import load_model, read_run, save_model
 from fewstep.training import Collapse, Training, checkpoints, load_weights, train, weights_bytes
 from fewstep.versions import hardware, versions
 
 __all__ = ["Options", "distill", "fit", "train_teacher"]
 
-BEST = "dmd2-no-gan"  # the best by docs/results.md of those for one to four calls that begin with the teacher, without data
-BEGINS = "begins."  # what the settings for the stage before begin with
+BEST = "dmd2-no-gan"  # the best by docs/results.md of one stage for one to four calls, and it needs no data
 LOGGED = 200  # turns of each learner that are written down; more only make the curves denser
 
 
@@ -100,10 +101,13 @@ def fit(
     A recipe that ``begins`` with another one runs that first, in the folder ``begin``, unless it made the teacher;
     settings ``begins.path=value`` are for it.  What was given stays at hand for recipes that ask for the origin,
     unless that is ``start``.
-    Raises ``RecipeError`` when the folder holds another run, and ``UnhealthyTraining`` with a diagnosis when a
-    monitor stops the run; the last healthy and the best weights are kept.
+    Raises ``RecipeError`` when the folder holds another run, or for a recipe that cannot work, before pairs are made or
+    another recipe is run for it, and ``UnhealthyTraining`` with a diagnosis when a monitor stops the run; the last
+    healthy and the best weights are kept.
     """
-    origin = start or teacher
+    recipe, origin = numbered(recipe, data.classes), start or teacher
+    if (recipe.begins or recipe.pairs) and not (options.folder / "run.json").is_file():
+        foresee(recipe, data, options.settings, teacher, start)
     if recipe.begins:
         teacher, first = _begun(recipe, data, options, teacher)
         origin = start or first
@@ -135,11 +139,6 @@ def _begun(recipe: Recipe, data: Data, options: Options, teacher: Model | None) 
     return fit(load_recipe(recipe.begins, settings), recipe.begins, data, first, teacher), teacher
 
 
-def stage_settings(settings: Sequence[str]) -> list[str]:
-    """Return the settings that are meant for the recipe with which another one begins."""
-    return [setting.removeprefix(BEGINS) for setting in settings if setting.startswith(BEGINS)]
-
-
 def _prepare(
     recipe: Recipe, data: Data, options: Options, given: tuple[Model | None, Model | None], record: Record
 ) -> _Run:
@@ -166,7 +165,7 @@ def _prepare(
         net.to(accelerator.device)
     assembly.training.prepare(accelerator)
     record.resume(assembly.training)
-    judge = judge_for(data, cache=options.cache).without(recipe.unjudged)
+    judge = judge_for(data, cache=options.cache).without(numbers(recipe.unjudged))
     drawn = None if teacher is None else replace(teacher, at_once=recipe.at_once)
     reference = reference_of(data, drawn, judge.labels)
     best = float(record.best.get("score", math.inf))
@@ -174,7 +173,7 @@ def _prepare(
     doctor = Doctor(judge, Collapse.against(*reference), recipe.judged, _pitfalls(recipe), best, same)
     if teacher is not None and recipe.base is not None:
         teacher.to("cpu")  # in the place of it there is one in fewer bits
-    model = _model(assembly, recipe, data)
+    model = student_of(assembly, recipe, data)
     pulse = Pulse.of(*reference, doctor.judge.labels, room(raw(model, assembly.training), recipe.batch))
     before = {} if not recipe.begins or teacher is None else teacher.facts
     watched = (doctor, pulse, record)
@@ -185,12 +184,6 @@ def _pitfalls(recipe: Recipe) -> str:
     """Return what may go wrong with the student's terms, once each."""
     terms = [term for _, term in recipe.learners["student"].objective.items()]
     return " ".join(dict.fromkeys(term.PITFALLS for term in terms if term.PITFALLS))
-
-
-def _model(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
-    shape, classes = tuple(data.shape), tuple(data.classes)
-    words, asked = assembly.network, data.condition
-    return Model(assembly.student, recipe.sampler, shape, classes, words, condition=asked, at_once=recipe.at_once)
 
 
 def _loop(run: _Run) -> None:
@@ -211,7 +204,7 @@ def _loop(run: _Run) -> None:
             if main and last and (training.step % apart == 0 or training.step == training.steps):
                 record.seconds = time.perf_counter() - began
                 note = f"score {_look(run):.4g}"
-                if run.pulse.calm:  # the last checkpoint is a healthy one
+                if run.pulse.calm and run.doctor.calm:  # the last checkpoint is a healthy one
                     record.save(training)
             move(training.step, training.steps, note)
             live.sign(training.step, time.perf_counter() - began)
@@ -221,7 +214,8 @@ def _stream(run: _Run) -> Iterator[Batch]:
     """Return the batches that are still to come, this process' share of each."""
     acc, options = run.accelerator, run.options
     ranks = {"rank": acc.process_index, "world": acc.num_processes}
-    source = Oversampled(run.source, run.recipe.shares) if run.recipe.shares else run.source
+    shares = dict(zip(numbers(run.recipe.shares), run.recipe.shares.values(), strict=True))
+    source = Oversampled(run.source, shares) if shares else run.source
     return batches(source, run.recipe.batch, seed=options.seed, start=run.training.step, **ranks)
 
 

@@ -45,6 +45,11 @@ class Doctor:
         """Show a report to every monitor; raises ``UnhealthyTraining``."""
         watch(self.monitors, report)
 
+    @property
+    def calm(self) -> bool:
+        """Whether no monitor suspects anything."""
+        return all(monitor.calm for monitor in self.monitors)
+
     def look(self, model: Model, step: int) -> dict[str, float]:
         """Sample, compare with the reference, and score; raises ``UnhealthyTraining``."""
         few, names = same_seeds(model, self.judge.labels, SEEDS), conditions_of(model, self.judge.labels)

@@ -1,7 +1,7 @@
 """Two models of one form in one: their weights, weighed."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,14 +17,15 @@ from fewstep.versions import hardware, versions
 __all__ = ["merge"]
 
 SOURCE = "arXiv 2408.14176"  # SwiftBrush v2
-SUMMED = ("training seconds", "pair seconds")
+APART = "; "  # what stands between sources
 TOLD = ("recipe", "source", "data", "seed")
 
 
 def merge(first: Model, second: Model, weight: float = 0.5) -> Model:
     """Return the model with the weights ``(1 - weight) first + weight second``; its facts say what it is made of.
 
-    Adapters are folded into their bases before.  At 0 and at 1 it is one of the two, bit for bit.
+    Adapters are folded into their bases before.  At 0 and at 1 it is one of the two, bit for bit.  The seconds of
+    pairs that both were trained on count once.
     Raises ``WeightsError`` for a weight outside 0 to 1, and for models that differ in anything but their weights.
     Source: SwiftBrush v2, arXiv 2408.14176 (students of one beginning); likewise diversity-rewarded CFG distillation,
     arXiv 2410.06084.
@@ -90,13 +91,26 @@ def _facts(first: Model, second: Model, weight: float) -> dict[str, Any]:
     shares = (1 - weight, weight)
     return {
         "recipe": f"{1 - weight:g} {names[0]} + {weight:g} {names[1]}",
-        "source": SOURCE,
+        "source": _sources(parents),
         **({"data": " and ".join(data)} if data else {}),
         "merged": [
             {"weight": share, "weights": fingerprint(model), **{key: model.facts.get(key) for key in TOLD}}
             for share, model in zip(shares, parents, strict=True)
         ],
-        **{key: round(sum(float(model.facts.get(key, 0)) for model in parents), 1) for key in SUMMED},
+        "training seconds": round(sum(_seconds(parents, "training seconds")), 1),
+        "pair seconds": round(sum(set(_seconds(parents, "pair seconds"))), 1),  # equal ones are of the same pairs
         "hardware": hardware(),
         "versions": versions(),
     }
+
+
+def _sources(parents: Sequence[Model]) -> str:
+    """Return the sources of the parents and that of the merging, each once."""
+    known = [str(model.facts["source"]) for model in parents if "source" in model.facts]
+    return APART.join(
+        dict.fromkeys([each for told in known for each in told.split(APART) if each != SOURCE] + [SOURCE])
+    )
+
+
+def _seconds(parents: Sequence[Model], key: str) -> list[float]:
+    return [float(model.facts.get(key, 0)) for model in parents]

@@ -16,7 +16,7 @@ Written by `fewstep bench` from [results.json](results.json); do not edit. A lin
 set at a number of network calls: mean and standard deviation (with n - 1) over seeds. All recipes of a data set
 begin with one teacher. A model is judged on as many samples as there are real items (at most 10,000), of labels in the
 proportions of the real data and seeds from 1,000,000 on; its checkpoint was chosen by the same distance on other seeds.
-Recall, the share of real items that lie among the generated ones, is that of the number of calls with the best distance.
+Recall, the share of real items that lie among generated ones, is that at the number of calls with the best distance.
 The floor is one half of the real data against the other, at half the samples, so biased upwards a little more.
 Seconds are those of the training with its looks at samples, the stage before included; after a plus those in which the
 teacher made stored pairs, once for all seeds and for every recipe that uses the same. They are seconds of the wall: a
@@ -107,7 +107,8 @@ def _full_table(grouped: Grouped, recipes: Mapping[str, Recipe]) -> str:
     calls = calls_of([line for lines in grouped.values() for line in lines])
     cut = {line.calls: line.frechet for line in grouped.get(TEACHER, ())}
     head = ["recipe", "family", *(f"{count} call{'s' if count > 1 else ''}" for count in calls)]
-    head += ["best / teacher", "recall", "updates", "seconds", "seeds", *(f"beats the teacher at {count} by" for count in calls)]
+    head += ["best / teacher", "recall", "updates", "seconds", "seeds"]
+    head += [f"beats the teacher at {count} by" for count in calls]
     rows = [["teacher, cut", "", *_cells(grouped[TEACHER], calls), *_cost(()), *[""] * len(calls)]]
     for name in sorted(set(grouped) - {REAL, TEACHER}, key=lambda name: (_family(name, recipes), name)):
         lines = grouped[name]

@@ -7,7 +7,7 @@ import torch
 
 from fewstep.guidance import CFG, EditCFG
 from fewstep.interop import Bridge, on_levels
-from fewstep.jobs.fit import BEGINS, stage_settings
+from fewstep.jobs.stages import BEGINS, stage_settings
 from fewstep.levels import Levels
 from fewstep.model import Model
 from fewstep.process import Process

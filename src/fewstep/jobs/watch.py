@@ -15,7 +15,7 @@ from fewstep.jobs.record import holds_run, read_log
 __all__ = ["Seen", "Series", "direction", "see", "sparkline"]
 
 BARS = "▁▂▃▄▅▆▇█"
-GOOD: tuple[tuple[str, str], ...] = (  # how a name ends or begins -> where it is good: down, up, or nearing a number
+GOOD: tuple[tuple[str, str], ...] = (  # what a name holds (the first counts) -> where it is good: down, or a number
     ("look: score", "down"),
     ("look: frechet", "down"),
     ("colour drift", "down"),
@@ -25,6 +25,9 @@ GOOD: tuple[tuple[str, str], ...] = (  # how a name ends or begins -> where it i
     ("critic accuracy", "0.5"),
     ("critic ratio", "1"),
     ("critic gap", "down"),
+    ("density ratio", "1"),
+    ("clamped share", "down"),
+    ("effective size", "1"),
     (": Denoise", "down"),
     (": Regress", "down"),
     (": Reconstruct", "down"),
@@ -33,7 +36,7 @@ GOOD: tuple[tuple[str, str], ...] = (  # how a name ends or begins -> where it i
 
 @dataclass(frozen=True)
 class Series:
-    """The logged values of one name, and where they are good: "down", "up", near a number, or "" (says nothing)."""
+    """The logged values of one name, and where they are good: "down", near a number, or "" (says nothing)."""
 
     name: str
     values: Sequence[float]
@@ -42,7 +45,7 @@ class Series:
     @property
     def arrow(self) -> str:
         """The direction that is good, in a sign."""
-        return {"down": "↓", "up": "↑", "": " "}.get(self.good, f"→{self.good}")
+        return {"down": "↓", "": " "}.get(self.good, f"→{self.good}")
 
 
 @dataclass(frozen=True)

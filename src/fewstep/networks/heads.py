@@ -20,6 +20,20 @@ Knows = Literal["seen", "told", "hidden"]
 
 
 @dataclass(frozen=True)
+class Column:
+    """One head, or one for each level: the tap that it reads, its kind, and how it knows the condition."""
+
+    tap: str
+    kind: Kind
+    condition: Knows
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the network whose features are read is not told the condition."""
+        return self.condition == "hidden"
+
+
+@dataclass(frozen=True)
 class Heads:
     """The heads of a critic: ``copies`` of one for every tap, kind and way to know the condition.
 
@@ -30,7 +44,8 @@ class Heads:
     one head for each level in the place of one, and an item is judged by that of the nearest.  ``drawn`` of them
     (with all their levels) speak in a turn, by default all; ``refresh`` is the share of single heads that starts anew
     after each update, their optimiser state included.
-    Raises ``RecipeError`` for numbers out of range, and for classes where the condition is not hidden.
+    Raises ``RecipeError`` for numbers out of range, for a level that is named twice, and for classes where the
+    condition is not hidden.
     Source: DMD2, arXiv 2405.14867, section 4.3 (one head); the pool, drawn and refreshed, of global and local heads
     with and without the condition: NitroFusion, arXiv 2412.02030; projection: arXiv 1802.05637; classes: ADC-GAN,
     arXiv 2107.10060.  *Ours*: small networks without normalisation.
@@ -56,6 +71,12 @@ class Heads:
                 f"{self.refresh} is refreshed; accepted are 1 head or more, drawn from 1 to their number, and refresh "
                 "from 0 to below 1."
             )
+        if twice := sorted({level for level in self.levels if self.levels.count(level) > 1}):
+            raise RecipeError(
+                f"the levels {list(self.levels)} of heads name {', '.join(map(str, twice))} more than once; accepted "
+                "is each level once, as an item is judged by the head of the nearest one and a second head would "
+                "never speak. Leave the repeated ones out, or give 'copies'."
+            )
         if "classes" in self.kinds and set(self.condition) != {"hidden"}:
             raise RecipeError(
                 f"heads of the kind classes are to name the class, but their condition is {list(self.condition)}; "
@@ -63,9 +84,9 @@ class Heads:
             )
 
     @property
-    def columns(self) -> list[tuple[str, Kind, Knows]]:
-        """Tap, kind and condition of every head, before its levels."""
-        return [each[:3] for each in product(self.taps, self.kinds, self.condition, range(self.copies))]
+    def columns(self) -> list[Column]:
+        """Every head, before its levels."""
+        return [Column(*each) for each in product(self.taps, self.kinds, self.condition) for _ in range(self.copies)]
 
 
 class Head(nn.Module):
@@ -119,18 +140,18 @@ class Headed(nn.Module):
             found = self._listen(*like, set(self.spec.taps))
         self.register_buffer("levels", torch.as_tensor(labels, dtype=torch.float64), persistent=False)
         self.heads = nn.ModuleList(
-            self._head(column, _summed(found[column[0]], column[1]).shape[2], like[2], classes)
+            self._head(column, _summed(found[column.tap], column.kind).shape[2], like[2], classes)
             for column in self.columns
             for _ in range(max(len(labels), 1))
         )
 
-    def _head(self, column: tuple[str, Kind, Knows], features: int, c: Tensor | None, classes: int) -> Head:
+    def _head(self, column: Column, features: int, c: Tensor | None, classes: int) -> Head:
         spec, told = self.spec, list[nn.Module]()
-        if column[2] == "told":
+        if column.condition == "told":
             told.append(ConditionEmbedding(spec.width, classes, 0 if classes or c is None else c.shape[1]))
         if spec.timed:
             told.append(TimeEmbedding(spec.width))
-        return Head(features, spec.width, classes if column[1] == "classes" else 0, told)
+        return Head(features, spec.width, classes if column.kind == "classes" else 0, told)
 
     def forward(
         self, x: Tensor, label: Tensor, c: Tensor | None = None, *rest: Tensor | None, judge: int = 0
@@ -138,11 +159,11 @@ class Headed(nn.Module):
         """Return the body's output, or with ``judge`` what each head says that this number lets speak."""
         if not judge:
             return self.body(x, label, c, *rest)  # type: ignore[no-any-return]
-        speaking, found = self._drawn(judge), dict[bool, dict[str, Tensor]]()
-        for hidden in sorted({self.columns[i][2] == "hidden" for i in speaking}):
-            taps = {self.columns[i][0] for i in speaking if (self.columns[i][2] == "hidden") == hidden}
+        speaking, found = {i: self.columns[i] for i in self._drawn(judge)}, dict[bool, dict[str, Tensor]]()
+        for hidden in sorted({column.hidden for column in speaking.values()}):
+            taps = {column.tap for column in speaking.values() if column.hidden == hidden}
             found[hidden] = self._listen(x, label, None if hidden else c, taps)
-        return [self._judge(i, found[self.columns[i][2] == "hidden"][self.columns[i][0]], label, c) for i in speaking]
+        return [self._judge(i, found[column.hidden][column.tap], label, c) for i, column in speaking.items()]
 
     @property
     def partial(self) -> bool:
@@ -180,14 +201,14 @@ class Headed(nn.Module):
             self.body(x, label, c)
         return found
 
-    def _judge(self, column: int, features: Tensor, label: Tensor, c: Tensor | None) -> Tensor:
-        """Return the logits of a head, of each item by that of its level."""
-        values, count = _summed(features, self.columns[column][1]), max(len(self.levels), 1)
-        heads = list(self.heads)[column * count : (column + 1) * count]
+    def _judge(self, i: int, features: Tensor, label: Tensor, c: Tensor | None) -> Tensor:
+        """Return the logits of a column's head, of each item by that of its level."""
+        values, count = _summed(features, self.columns[i].kind), max(len(self.levels), 1)
+        heads = list(self.heads)[i * count : (i + 1) * count]
         if count == 1:
             return heads[0](values, label, c)  # type: ignore[no-any-return]
         nearest = (label.double()[:, None] - self.levels).abs().argmin(1)
-        rows = [torch.nonzero(nearest == i)[:, 0] for i in range(count)]
+        rows = [torch.nonzero(nearest == level)[:, 0] for level in range(count)]
         met = [(head, own) for head, own in zip(heads, rows, strict=True) if len(own)]
         said = [head(values[own], label[own], None if c is None else c[own]) for head, own in met]
         return torch.cat(said)[torch.cat([own for _, own in met]).argsort()]

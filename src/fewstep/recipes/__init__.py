@@ -3,6 +3,7 @@
 from fewstep.recipes.assemble import Assembly, assemble, guide
 from fewstep.recipes.build import Builder, choices
 from fewstep.recipes.cite import bibliography, cite
+from fewstep.recipes.classes import numbered
 from fewstep.recipes.load import is_given_teacher, load_recipe, parse
 from fewstep.recipes.read import Document, paper_names, read
 from fewstep.recipes.schema import FrozenSpec, LearnerSpec, PairsSpec, Recipe
@@ -25,6 +26,7 @@ __all__ = [
     "guide",
     "is_given_teacher",
     "load_recipe",
+    "numbered",
     "paper_names",
     "parse",
     "read",

@@ -15,6 +15,7 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from fewstep import endpoints, guidance, pairs, points, predict, scalars, solvers, terms, times, training
 from fewstep.errors import RecipeError, nearest
+from fewstep.labels import Label
 from fewstep.levels import AtHome, Levels, OnLevels
 from fewstep.process import EDM, Linear, Process, TrigFlow
 from fewstep.recipes.read import Document
@@ -69,6 +70,11 @@ def choices(kind: type) -> dict[str, type]:
     return {_simple(c.__name__): c for c in found if issubclass(c, kind) and not inspect.isabstract(c)}
 
 
+def _number(key: object) -> object:
+    """Return a key of a mapping, of which the document keeps the letters alone: a number where it is one."""
+    return int(key) if isinstance(key, str) and key.removeprefix("-").isdecimal() else key
+
+
 def _simple(name: str) -> str:
     return name.replace("_", "").lower()
 
@@ -96,7 +102,9 @@ class Builder:
             if not isinstance(value, dict):
                 raise RecipeError(f"{self.document.where(path)} is {value!r}; accepted are keys with values below it.")
             return {
-                self._plain(inside[0], key, f"{path}.{key}"): self._value(inside[1], v, f"{path}.{key}")
+                self._plain(inside[0], key if inside[0] is str else _number(key), f"{path}.{key}"): self._value(
+                    inside[1], v, f"{path}.{key}"
+                )
                 for key, v in value.items()
             }
         if kind is terms.Objective:
@@ -113,6 +121,8 @@ class Builder:
         rest = [kind for kind in kinds if kind is not type(None)]
         named = [kind for kind in rest if kind in HOMES]
         plain = [kind for kind in rest if kind not in HOMES]
+        if set(plain) == {int, str}:  # a class by its number or its name
+            return self._plain(Label, value, path)
         if named and (isinstance(value, dict) or not plain):
             return self._value(named[0], value, path)
         return self._value(plain[0], value, path)

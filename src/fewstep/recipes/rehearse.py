@@ -1,7 +1,5 @@
 """Before a training begins: does everything that its terms will ask for exist, and does it fit together?"""
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,6 +9,8 @@ from fewstep.draws import Draws
 from fewstep.endpoints import Endpoint
 from fewstep.errors import FewstepError, RecipeError
 from fewstep.flowmap import check_boundary
+from fewstep.recipes.fit_together import refuse_misfits
+from fewstep.recipes.pieces import pieces
 from fewstep.scalars import Progress
 from fewstep.terms import Consistency, Term
 from fewstep.training import Learner, Training, Turn
@@ -33,7 +33,8 @@ def rehearse(training: Training, example: Batch) -> None:
     """Compute every term once on a few items, as at the beginning and as at the end of the training, without learning.
 
     Raises ``RecipeError`` when a term asks for what is not there or does not fit, when a student lacks the boundary
-    or an input that its objective relies on, and when a curriculum has more stages than there are updates.
+    or an input that its objective relies on, when a curriculum has more stages than there are updates, and when a
+    critic or a guided learner has not learned what it is asked.
     """
     few, views = example.cut(0, min(ITEMS, len(example.x0))), _views(training)
     with torch.random.fork_rng([]), torch.no_grad():
@@ -42,8 +43,10 @@ def rehearse(training: Training, example: Batch) -> None:
             for title, term in learner.terms.items():
                 _refuse_unfit(name, learner, term, few)
                 for progress in (Progress(0, learner.total), Progress(learner.total, learner.total)):
-                    turn = Turn(name, views, few, Draws(0, few.x0.device), training.rollout, progress)
+                    rollout = training.rollout.at(progress)
+                    turn = Turn(name, views, few, Draws(0, few.x0.device), rollout, progress)
                     _try(f"{title} of the learner {name!r}", term, turn)
+    refuse_misfits(training.learners)
 
 
 def _refuse_unfit(name: str, learner: Learner, term: Term, few: Batch) -> None:
@@ -55,29 +58,20 @@ def _refuse_unfit(name: str, learner: Learner, term: Term, few: Batch) -> None:
                 "learner 'inputs: [scale]' for a guidance scale, and an 'adapter' for a negative condition; or leave "
                 "'guide' out."
             )
-    pieces = list(_pieces(term))
-    if any(isinstance(piece, Endpoint) and piece.reach == "any" for piece in pieces) and not learner.view.second_time:
+    inside = list(pieces(term))
+    if any(isinstance(piece, Endpoint) and piece.reach == "any" for piece in inside) and not learner.view.second_time:
         raise RecipeError(
             f"{type(term).__name__} of the learner {name!r} lets jumps end at any time, but its network is not told "
             "where: one estimate cannot serve every end. Give the learner 'second_time: true' (any network can), or "
             "the endpoint 'origin' or 'segments'."
         )
-    for piece in pieces:
+    for piece in inside:
         if isinstance(piece, Staged) and piece.stages > learner.total:
             raise RecipeError(
                 f"{type(piece).__name__} in {type(term).__name__} has {piece.stages} stages, but the learner {name!r} "
                 f"makes {learner.total} updates, so that the curriculum would outrun the training. Raise 'steps', or "
                 "give it fewer stages."
             )
-
-
-def _pieces(piece: Any) -> Iterator[Any]:
-    """Yield everything inside a term, depth first."""
-    if is_dataclass(piece) and not isinstance(piece, type):
-        for field in fields(piece):
-            value = getattr(piece, field.name)
-            yield value
-            yield from _pieces(value)
 
 
 def _try(title: str, term: Term, turn: Turn) -> None:

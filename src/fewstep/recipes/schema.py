@@ -1,12 +1,13 @@
 """What a recipe may say."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
 from fewstep.errors import RecipeError
 from fewstep.guidance import CFG, EditCFG, Guidance
+from fewstep.labels import Label
 from fewstep.networks import Bits, Heads, Lora
 from fewstep.predict import Prediction
 from fewstep.process import Process
@@ -115,7 +116,8 @@ class Recipe:
     needs one.
     ``base`` keeps the weights of the frozen teacher, and so of the adapters on it, in fewer bits: "bfloat16" or "int8".
     ``shares`` are those of some classes, by label, in every batch; the others keep their proportions in the rest.
-    ``unjudged`` are labels that the looks leave out: classes that the student is to forget.
+    ``unjudged`` are labels that the looks leave out: classes that the student is to forget.  A label is a number from 0
+    on, or the name that the class has in the data (in quotes where that is a number; before a share it is no name).
     ``data`` is false for recipes that never look at an item of the data, only at their conditions.
     ``tuned_on`` names the data sets that the numbers were made for: those that ``fewstep bench`` runs it on.
     """
@@ -141,13 +143,23 @@ class Recipe:
     judged: int = 1024
     at_once: int = 512
     base: Bits | None = None
-    shares: Mapping[int, float] = field(default_factory=dict)
-    unjudged: tuple[int, ...] = ()
+    shares: Mapping[Label, float] = field(default_factory=dict)
+    unjudged: tuple[Label, ...] = ()
 
     @property
-    def named_classes(self) -> tuple[int, ...]:
+    def named_classes(self) -> tuple[Label, ...]:
         """The labels that there must be."""
         return (*self.shares, *self.unjudged)
+
+    def with_classes(self, number: Callable[[Label], int]) -> "Recipe":
+        """Return the same recipe with these classes by their numbers; raise ``RecipeError`` for one with two shares."""
+        shares: dict[Label, float] = {number(label): share for label, share in self.shares.items()}
+        if len(shares) < len(self.shares):
+            raise RecipeError(
+                f"the shares {dict(self.shares)} name a class twice, once by its name and once by its number; accepted "
+                "is one share for each class. Leave one of them out."
+            )
+        return replace(self, shares=shares, unjudged=tuple(map(number, self.unjudged)))
 
     @property
     def networks(self) -> set[str]:

@@ -1,11 +1,9 @@
 """The student's side of a game against a critic, and the critic's."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch.nn.functional import softplus
 
 from fewstep.process import over
 from fewstep.terms.base import Term
@@ -63,21 +61,25 @@ class Discriminate(Term):
     def __call__(self, turn: Turn) -> Cost:
         """Return the critic's cost of each pair of a real and a generated item, the mean over heads and places."""
         fake, real = (self._heads(turn, on) for on in ("samples", "data"))
-        if not self.loss.classes:
-            self._tell(turn, *(_mean(heads).detach().double() for heads in (real, fake)))
-        return _mean([self.loss.critic(*pair) for pair in zip(real, fake, strict=True)])
+        cost = _mean([self.loss.critic(*pair) for pair in zip(real, fake, strict=True)])
+        self._tell(turn, real, fake, cost)
+        return cost
 
     def _heads(self, turn: Turn, on: On) -> list[Logits]:
         return self.loss.meant(turn.judged("", turn.noised(on, self.times, "adversarial")))
 
-    def _tell(self, turn: Turn, real: Cost, fake: Cost) -> None:
-        """Note how good the critic is at its game."""
-        turn.note("critic accuracy", ((real > 0).double().mean() + (fake < 0).double().mean()) / 2)
-        turn.note("critic logit", (real.abs().mean() + fake.abs().mean()) / 2)
+    @torch.no_grad()
+    def _tell(self, turn: Turn, heads: Sequence[Logits], others: Sequence[Logits], cost: Cost) -> None:
+        """Note how good the critic is at its game, by what its heads say of data and samples and by its cost."""
+        real, fake = (_mean([self.loss.verdict(each) for each in said]).double() for said in (heads, others))
+        critic = "class critic" if self.loss.classes else "critic"
+        turn.note(f"{critic} accuracy", ((real > 0).double().mean() + (fake < 0).double().mean()) / 2)
+        turn.note(f"{critic} logit", (real.abs().mean() + fake.abs().mean()) / 2)
         if self.loss.ratios:
-            turn.note("critic ratio", fake.clamp_max(50).exp().mean())  # 1 when it is calibrated
-            gap = 2 * math.log(2) - (softplus(fake) + softplus(-real)).mean()
-            turn.note("critic gap", gap)  # twice the Jensen-Shannon divergence that it sees; 0 when it must guess
+            turn.note(f"{critic} ratio", fake.clamp_max(50).exp().mean())  # 1 when it is calibrated
+        if self.loss.guess is not None:
+            # for softplus twice the Jensen-Shannon divergence that it sees; 0 when it must guess
+            turn.note(f"{critic} gap", self.loss.guess - cost.double().mean())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 
 from fewstep.errors import RecipeError
 from fewstep.terms.backtracking import Backtracking, aim, aims
-from fewstep.terms.base import Term
+from fewstep.terms.base import Term, asked
 from fewstep.terms.divergences import Divergence, ReverseKL
 from fewstep.terms.estimators import Detached, Estimator
 from fewstep.terms.guides import Guide, Unguided
@@ -56,9 +56,9 @@ class DistributionMatching(Term):
             )
 
     def networks(self) -> tuple[str, ...]:
-        """Return the networks whose difference is the direction, and the critic where there is one."""
-        named = () if self.fake is None else (self.fake,)
-        return (*aims(self.real), *named, *(() if self.divergence.constant else (self.ratio.critic,)))
+        """Return those whose difference is the direction, those that are guided, and the critic if there is one."""
+        named = (*aims(self.real), *(() if self.fake is None else (self.fake,)), *asked(self.guide))
+        return (*dict.fromkeys(named), *(() if self.divergence.constant else (self.ratio.critic,)))
 
     def __call__(self, turn: Turn) -> Cost:
         """Return a cost whose gradient counts; its value says nothing about quality."""

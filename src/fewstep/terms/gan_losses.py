@@ -1,5 +1,6 @@
 """What the two players of a game minimise, as functions of logits."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,13 @@ class GanLoss(ABC):
     """What the two players minimise, at each place of each head."""
 
     ratios: ClassVar[bool] = False
-    """Whether the logits of the best critic are logarithms of a density ratio."""
+    """Whether the verdict of the best critic is the logarithm of a density ratio."""
+
+    guess: ClassVar[float | None] = None
+    """What the critic pays at least when data and samples have one law; None where that depends on the law."""
+
+    asks_ratio: ClassVar[bool] = False
+    """Whether the generator's cost is what it says of such logits alone."""
 
     classes: ClassVar[bool] = False
     """Whether it is one for the heads that know classes, or for all others."""
@@ -35,6 +42,10 @@ class GanLoss(ABC):
     @abstractmethod
     def critic(self, real: Logits, fake: Logits) -> Costs:
         """Return the critic's cost."""
+
+    def verdict(self, said: Logits) -> Costs:
+        """Return how much more real than generated an item is held to be, 0 where a critic must guess."""
+        return said
 
     def meant(self, heads: Sequence[Logits]) -> list[Logits]:
         """Return what those heads say that the loss is for; raise ``RecipeError`` when there is none."""
@@ -53,6 +64,7 @@ class Softplus(GanLoss):
     """Non-saturating: ``log(1 + e^-l)``; with the optimal logit the softened reverse KL.  Source: arXiv 1406.2661."""
 
     ratios = True
+    guess = 2 * math.log(2)
 
     def generator(self, fake: Logits) -> Costs:
         """Return ``softplus(-fake)``."""
@@ -74,6 +86,8 @@ class Logistic(Softplus):
 
     divergence: Divergence = field(default_factory=JensenShannon)
 
+    asks_ratio = True
+
     def generator(self, fake: Logits) -> Costs:
         """Return the divergence's cost of the logit."""
         return self.divergence.cost(fake)
@@ -82,6 +96,8 @@ class Logistic(Softplus):
 @dataclass(frozen=True)
 class Hinge(GanLoss):
     """``-l`` against ``max(0, 1 + fake) + max(0, 1 - real)``.  Source: arXiv 1705.02894."""
+
+    guess = 2.0
 
     def generator(self, fake: Logits) -> Costs:
         """Return ``-fake``."""
@@ -96,6 +112,12 @@ class Hinge(GanLoss):
 class LeastSquares(GanLoss):
     """``(1 - fake)^2`` against ``(1 - real)^2 + fake^2``.  Source: LSGAN, arXiv 1611.04076, eq. 9."""
 
+    guess = 0.5
+
+    def verdict(self, said: Logits) -> Costs:
+        """Return how far they are above the middle of 0 and 1, where data and samples cost the same."""
+        return said - 0.5
+
     def generator(self, fake: Logits) -> Costs:
         """Return the squared distance to 1."""
         return (1 - fake).square()
@@ -109,10 +131,15 @@ class LeastSquares(GanLoss):
 class Clamped(Softplus):
     """``Softplus`` of logits held at ``limit``: who is right by so much already has no gradient.
 
+    Raises ``RecipeError`` unless the limit is above 0.
     Source: UFOGen, arXiv 2311.09257, in the author's re-implementation (0.5).
     """
 
     limit: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.limit > 0:
+            raise RecipeError(f"logits are to be held at the limit {self.limit}; accepted is a limit above 0.")
 
     def generator(self, fake: Logits) -> Costs:
         """Return ``softplus(-min(fake, limit))``."""
@@ -131,7 +158,12 @@ class Classes(GanLoss):
     needs no other critic beside it.  Source: ADC-GAN, arXiv 2107.10060.
     """
 
+    ratios = True
     classes = True
+
+    def verdict(self, said: Logits) -> Costs:
+        """Return ``log C(data, c) - log C(generated, c)``; with the best classifier ``log p(x, c) / q(x, c)``."""
+        return said[..., 0] - said[..., 1]
 
     def generator(self, fake: Logits) -> Costs:
         """Return how much more "generated" of its class an item is than "data" of its class."""

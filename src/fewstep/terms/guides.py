@@ -20,6 +20,10 @@ class Guide(ABC):
 
     tells: ClassVar[tuple[str, ...]] = ()
 
+    def networks(self) -> tuple[str, ...]:
+        """Return the names of the networks that it guides, where it names them itself."""
+        return ()
+
     @abstractmethod
     def __call__(self, turn: Turn) -> Turn:
         """Return the turn with guidance drawn: the student is told of it, and teachers are under it."""
@@ -88,6 +92,10 @@ class HiddenScales(Guide):
     def __post_init__(self) -> None:
         if self.low > self.high:
             raise RecipeError(f"guidance scales from {self.low} to {self.high}; accepted is low <= high.")
+
+    def networks(self) -> tuple[str, ...]:
+        """Return those in ``over``."""
+        return self.over
 
     def __call__(self, turn: Turn) -> Turn:
         """Put the named networks under one scale per item."""

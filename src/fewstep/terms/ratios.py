@@ -22,6 +22,8 @@ class DensityRatio:
     is divided by its mean over the items whose noise level falls into the same one of ``bins`` (0: by none), and with
     ``balance`` h by its mean over all.  Exact, but for the clamps, when the critic is trained by ``Discriminate`` to
     its optimum on the teacher's samples; on data the logit says how likely the data are.
+    Noted are the mean of r (1 when the critic is right), the share of items where a clamp held it, and the effective
+    size ``(sum h)^2 / (n sum h^2)`` of the weights, the share of the n items that count: 1 when all weigh the same.
     Source: f-distill, arXiv 2502.15681, and its code (the default numbers).
     *Ours*: bins of the logarithm of the noise level, from the lowest to the highest of the batch (there: of the
     clock, most of which lies in the first bin); means over the items at hand, without a memory.
@@ -47,14 +49,17 @@ class DensityRatio:
         if divergence.constant:
             return torch.ones_like(noised.t)
         h = divergence.weight(self(turn, noised))
+        turn.note("effective size", h.sum().square() / (len(h) * h.square().sum()).clamp_min(1e-300))
         return h / h.mean() if self.balance else h
 
     @torch.no_grad()
     def __call__(self, turn: Turn, noised: Noised) -> T:
         """Return r of each item, (b,) float64."""
         logit = turn.critic(self.critic)(noised.x, noised.t, turn.c).double()
+        free = logit.exp()
         r = logit.clamp(-self.limit, self.limit).exp().clamp(self.low, self.high)
         turn.note("density ratio", r.mean())  # 1 when the critic is right
+        turn.note("clamped share", (r != free).double().mean())
         return r / _mean_of_alike(r, _bins(turn.process, noised.t, self.bins)) if self.bins else r
 
 

@@ -13,6 +13,7 @@ from fewstep.batch import Batch
 from fewstep.denoiser import Denoises
 from fewstep.draws import Draws, dropout_from, seed_for
 from fewstep.errors import RecipeError, nearest
+from fewstep.scalars import Progress
 from fewstep.training.learner import Learner
 from fewstep.turn import Rollout, Turn
 
@@ -151,7 +152,9 @@ def _draws(training: Training, name: str, batch: Batch, offset: int, accelerator
 
 
 def _turn(training: Training, name: str, views: Mapping[str, Denoises], piece: Batch, draws: Draws) -> Turn:
-    return Turn(name, views, piece, draws, training.rollout, training.learners[name].progress)
+    """Return a learner's turn; the rollout is at the same point for all of them, however late one begins to learn."""
+    rollout = training.rollout.at(Progress(training.step, training.steps))
+    return Turn(name, views, piece, draws, rollout, training.learners[name].progress)
 
 
 def _gradients(learner: Learner, costs: Mapping[str, Tensor]) -> dict[str, float | None]:

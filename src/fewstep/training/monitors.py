@@ -19,6 +19,11 @@ class Monitor(ABC):
     def __call__(self, report: Report) -> None:
         """Look at one report."""
 
+    @property
+    @abstractmethod
+    def calm(self) -> bool:
+        """Whether the last reports let one suspect nothing: weights of a moment that is not calm may be ill already."""
+
 
 def watch(monitors: list[Monitor], report: Report) -> None:
     """Show a report to every monitor."""
@@ -32,6 +37,11 @@ class Finite(Monitor):
 
     patience: int = 3
     _bad: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def calm(self) -> bool:
+        """Whether the last gradient of every learner was finite."""
+        return not any(self._bad.values())
 
     def __call__(self, report: Report) -> None:
         """Count turns without a finite gradient."""
@@ -53,6 +63,11 @@ class Connected(Monitor):
     patience: int = 3
     _zero: dict[tuple[str, str], int] = field(default_factory=dict)
 
+    @property
+    def calm(self) -> bool:
+        """Always: a term that trains nothing leaves the weights as healthy as they are."""
+        return True
+
     def __call__(self, report: Report) -> None:
         """Look at the gradients of single terms, when they were measured."""
         for term, norm in report.gradients.items():
@@ -68,25 +83,36 @@ class Connected(Monitor):
 
 @dataclass
 class Lasting(Monitor):
-    """Stops when what a learner's last ``turns`` looks noted of its critic is an illness together."""
+    """Stops when what a learner's last ``turns`` looks noted of its critic is an illness together.
+
+    Notes are those whose names end with ``note``, each by itself: heads that know classes have their own.
+    """
 
     note: ClassVar[str]
     turns: int
-    _seen: dict[str, deque[float]] = field(default_factory=dict, init=False)
+    _seen: dict[tuple[str, str], deque[float]] = field(default_factory=dict, init=False)
 
     @abstractmethod
     def illness(self, seen: Sequence[float]) -> str:
         """Return what is wrong with the critic and what to try, or nothing; the last look comes last."""
 
+    @abstractmethod
+    def suspects(self, seen: Sequence[float]) -> bool:
+        """Return whether the last of the looks could be the first of an illness."""
+
+    @property
+    def calm(self) -> bool:
+        """Whether no critic is suspected."""
+        return not any(self.suspects([*seen]) for seen in self._seen.values())
+
     def __call__(self, report: Report) -> None:
-        """Remember the note, and look at all of them once there are so many."""
-        if self.note not in report.notes:
-            return
-        seen = self._seen.setdefault(report.learner, deque(maxlen=self.turns))
-        seen.append(report.notes[self.note])
-        found = self.illness(seen) if len(seen) == self.turns else ""
-        if found:
-            raise UnhealthyTraining(f"At step {report.step} the critic {report.learner!r} {found}")
+        """Remember the notes, and look at all of a name once there are so many."""
+        for name in (name for name in report.notes if name.endswith(self.note)):
+            seen = self._seen.setdefault((report.learner, name), deque(maxlen=self.turns))
+            seen.append(report.notes[name])
+            found = self.illness(seen) if len(seen) == self.turns else ""
+            if found:
+                raise UnhealthyTraining(f"At step {report.step} the critic {report.learner!r} {found}")
 
 
 @dataclass
@@ -96,6 +122,11 @@ class RunawayCritic(Lasting):
     note = "critic accuracy"
     turns: int = 200
     most: float = 0.995
+
+    def suspects(self, seen: Sequence[float]) -> bool:
+        """Average the last tenth of the looks: being always right for a few turns is what a good critic does."""
+        few = max(self.turns // 10, 1)
+        return len(seen) >= few and sum(seen[-few:]) / few > self.most
 
     def illness(self, seen: Sequence[float]) -> str:
         """Average the critic's accuracy."""
@@ -120,6 +151,10 @@ class ExplodingCritic(Lasting):
     note = "critic logit"
     turns: int = 20
     most: float = 50.0
+
+    def suspects(self, seen: Sequence[float]) -> bool:
+        """Look for one that is too large among the last quarter: those of an illness need not all be."""
+        return not all(each <= self.most for each in seen[-max(self.turns // 4, 1) :])
 
     def illness(self, seen: Sequence[float]) -> str:
         """Take the median of the sizes of the critic's logits."""

@@ -1,12 +1,13 @@
 """How a student makes the samples that its objective judges."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fewstep.draws import Draws
 from fewstep.flowmap import FlowMap
 from fewstep.sampling import few_step
+from fewstep.scalars import Progress, Scalar, scalar
 from fewstep.times import Law, Schedule
 from fewstep.turn import Rolled, Rollout, Stop
 from fewstep.types import Cond, X
@@ -36,18 +37,24 @@ class BackwardSimulation(Rollout):
     """Train each call of an n-step student on the inputs that it will meet when sampling.
 
     Draw k in {0, ..., n - 1}, the same for the whole batch; let the student sample k steps without a graph, diffuse
-    its estimate to the k-th time, and call it there with a graph.  ``first`` is the share of batches with k = 0.
+    its estimate to the k-th time, and call it there with a graph.  ``first`` is the share of batches with k = 0
+    without a draw; it may change while training, by the share of all batches that are done.
     Source: DMD2, arXiv 2405.14867, section 4.5.
     """
 
     schedule: Schedule
     steps: int = 4
-    first: float = 0.0
+    first: Scalar = 0.0
+
+    def at(self, progress: Progress) -> "BackwardSimulation":
+        """Return the rollout with the share of first calls that holds now."""
+        return replace(self, first=scalar(self.first, progress))
 
     def __call__(self, student: FlowMap, like: X, c: Cond, draws: Draws) -> Rolled:
-        """Return one sample per item of ``like``, made by the k-th call."""
+        """Return one sample per item of ``like``, made by the k-th call; untold of progress, as at the beginning."""
         times = self.schedule.points(self.steps).to(like.device)
-        k = 0 if draws.integer(10**6) < self.first * 10**6 else draws.integer(self.steps)
+        first = scalar(self.first, Progress())
+        k = 0 if draws.integer(10**6) < first * 10**6 else draws.integer(self.steps)
         t, end = _everywhere(times[0], like), torch.zeros(len(like), dtype=torch.float64, device=like.device)
         x = student.process.prior(draws.normal(like), t)
         for i in range(k):

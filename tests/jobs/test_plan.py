@@ -12,11 +12,11 @@ import fewstep as fs
 from fewstep.jobs.advise import Change, changes
 from fewstep.jobs.ask import Ask, resized
 from fewstep.jobs.hours import Pace
-from fewstep.jobs.machine import this_machine
-from fewstep.jobs.memory import LOOKS, PICTURES, TEACHERS, UPDATES, Memory, Rise, memory_of
-from fewstep.jobs.plan import Plan, ready
+from fewstep.jobs.memory import LOOKS, PICTURES, TEACHERS, UPDATES, Memory, Rise
+from fewstep.jobs.plan import Plan, measured
 from fewstep.networks import UNet
 from fewstep.recipes import Recipe, load_recipe
+from fewstep.training.held import Held
 
 BRIEF = ("steps=40", "batch=16", "judged=128", "learners.student.every=1")
 LEVEL = Rise(0.0, 0.0, 1)
@@ -40,8 +40,10 @@ class Planned:
     def advised(self, updates: Rise, looks: Rise = LEVEL, there: float = 0.0, **more: Rise) -> list[Change]:
         """Return what is advised where updates and looks take so much, and so much is there."""
         beside = {UPDATES: updates, LOOKS: looks, TEACHERS: LEVEL, **more}
-        found = replace(self.found, memory=replace(self.found.memory, beside=beside, there=there))
-        return changes(self.ask, found, self.read)
+        memory = replace(self.found.memory, beside=beside, there=there)
+        with pytest.MonkeyPatch.context() as patch:  # other networks take as much beside what they hold
+            patch.setattr("fewstep.jobs.advise.measured", lambda ask: replace(memory, held=held_by(ask)))
+            return changes(self.ask, replace(self.found, memory=memory), self.read)
 
     def read(self, more: Sequence[str]) -> Recipe:
         return load_recipe(self.recipe, (*self.settings, *more))
@@ -54,6 +56,11 @@ def asked(recipe: str, *more: str) -> Ask:
     return Ask(read, teacher(), example, len(data), seconds=0.0)
 
 
+def held_by(ask: Ask) -> list[Held]:
+    """Return what networks hold before the first update."""
+    return ask.held(ask.recipe, ask.assembled(ask.recipe), cuda=False)
+
+
 @pytest.fixture(scope="module")
 def planned() -> Callable[..., Planned]:
     """Make up a plan that holds the networks of a recipe, before the first update."""
@@ -62,8 +69,7 @@ def planned() -> Callable[..., Planned]:
     def make(recipe: str, *more: str) -> Planned:
         if (recipe, more) not in known:
             ask = asked(recipe, *more)
-            held = ask.held(ask.recipe, ask.assembled(ask.recipe), cuda=False)
-            found = Plan(ask.recipe, Memory(held, 1e8, {}, 0.0), Pace({}, 1.0, {}, 1, 1))
+            found = Plan(ask.recipe, Memory(held_by(ask), 1e8, {}, 0.0), Pace({}, 1.0, {}, 1, 1))
             known[recipe, more] = Planned(ask, found, recipe, (*BRIEF, *more))
         return known[recipe, more]
 
@@ -82,11 +88,6 @@ def teacher() -> fs.Model:
 def every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Advise what saves little, too: these networks are tiny."""
     monkeypatch.setattr("fewstep.jobs.advise.LEAST", 1.0)
-
-
-def measured(ask: Ask) -> Memory:
-    accelerator = this_machine()
-    return memory_of(ask, ready(ask, accelerator), accelerator)[0]
 
 
 def of(made: list[Change], part: str) -> Change:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from fewstep.errors import FewstepError
 from fewstep.jobs.ask import Ask
-from fewstep.jobs.machine import this_machine
-from fewstep.jobs.memory import LOOKS, UPDATES, Memory, memory_of, together
-from fewstep.jobs.plan import Plan, ready
+from fewstep.jobs.memory import LOOKS, UPDATES, Memory, together
+from fewstep.jobs.plan import Plan, measured
 from fewstep.jobs.pulse import conditions_of
 from fewstep.recipes import Recipe, spell
 
@@ -98,8 +97,7 @@ def _memory(ask: Ask, found: Plan, recipe: Recipe) -> Memory:
     """Return the memory by another recipe: from what was measured where the networks stay, else measured anew."""
     memory, count = found.memory, together(recipe, _known(ask))
     if _networks_of(recipe) != _networks_of(found.recipe):
-        accelerator, other = this_machine(), replace(ask, recipe=recipe)
-        return replace(memory_of(other, ready(other, accelerator), accelerator)[0], base=memory.base)
+        return replace(measured(replace(ask, recipe=recipe)), base=memory.base)
     beside = {name: rise.at(count[name]) for name, rise in memory.beside.items()}
     cut = min(recipe.learners[name].accumulate // spec.accumulate for name, spec in found.recipe.learners.items())
     if cut > 1:

@@ -14,7 +14,7 @@ from fewstep.jobs.memory import Memory, least_of, memory_of
 from fewstep.recipes import Assembly, Recipe
 from fewstep.training import Training, train
 
-__all__ = ["Plan", "plan", "ready"]
+__all__ = ["Plan", "measured", "plan"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plan:
 def plan(ask: Ask) -> Plan:
     """Try a few updates with batches that fit, and say what the whole distillation takes."""
     recipe, accelerator = ask.recipe, this_machine()
-    assembly = ready(ask, accelerator)
+    assembly = _ready(ask, accelerator)
     judged_seconds(ask)  # what it needs is there from now on
     memory, size = memory_of(ask, assembly, accelerator)
     training, batch = assembly.training, ask.batch(size).to(accelerator.device)
@@ -40,7 +40,13 @@ def plan(ask: Ask) -> Plan:
     return Plan(recipe, memory, Pace(calls.per_item(size), seconds, spent, tried, size))
 
 
-def ready(ask: Ask, accelerator: Accelerator) -> Assembly:
+def measured(ask: Ask) -> Memory:
+    """Return the memory alone."""
+    accelerator = this_machine()
+    return memory_of(ask, _ready(ask, accelerator), accelerator)[0]
+
+
+def _ready(ask: Ask, accelerator: Accelerator) -> Assembly:
     """Return the learners on the device, each after an update, so that its optimiser has a state."""
     assembly = ask.assembled(ask.recipe)
     for net in (ask.teacher.view.net, *ask.frozen(ask.recipe, assembly, cuda=False).values()):

@@ -47,11 +47,12 @@ recipe, teacher, out, settings = sys.argv[2], fs.load_model(sys.argv[3]), sys.ar
 data = fs.Digits()
 """
 PLAN = """
-from fewstep.jobs.plan import Ask, plan, resized
+from fewstep.jobs.ask import Ask, resized
+from fewstep.jobs.plan import plan
 loaded = load_recipe(recipe, settings)
 example = resized(data.batch([i * len(data) // 64 for i in range(64)]), teacher.shape, loaded.pairs)
 found = plan(Ask(loaded, teacher, example, len(data), fs.judge_for(data), seconds=20))
-print(json.dumps({"bytes": found.peak, "seconds": sum(found.spent.values())}))
+print(json.dumps({"bytes": found.memory.peak, "seconds": 3600 * found.pace.hours}))
 """
 RUN = """
 student = fs.distill(teacher, data, fs.Options(out, settings=settings, show=False), recipe)

@@ -22,7 +22,7 @@ class Model:
 
     ``shape`` is that of one item, ``classes`` the names of its labels (empty: none), ``condition`` the shape of one
     condition where it is no label, ``network`` the words from which the network is built (``{name: settings}``),
-    ``facts`` what is known about its training.
+    ``facts`` what is known about its training, ``at_once`` how many items it samples together, at most.
     """
 
     view: Denoiser
@@ -32,6 +32,7 @@ class Model:
     network: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     condition: tuple[int, ...] = ()
+    at_once: int = 512
 
     @property
     def conditional(self) -> bool:
@@ -80,7 +81,7 @@ class Model:
         seeds: Sequence[int],
         labels: int | str | Sequence[int] | Tensor | None = None,
         steps: int | None = None,
-        batch: int = 512,
+        batch: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         negative: int | str | Sequence[int] | Tensor | None = None,
     ) -> Tensor:
@@ -88,21 +89,24 @@ class Model:
 
         ``labels``: one class (name or index) for all, one index per seed, or None for no condition; where conditions
         are tensors, one for all, (*condition), or one per seed, (seeds, *condition).  ``negative``: likewise, the
-        condition to stay away from.  Item i depends on its seed and conditions only, up to rounding.  Raises
-        ``DataError`` for a condition that does not exist and for a negative one where nothing takes it, and
+        condition to stay away from.  ``batch`` items are sampled together, by default ``at_once``.  Item i depends on
+        its seed and conditions only, up to rounding.
+
+        Raises ``DataError`` for a condition that does not exist and for a negative one where nothing takes it, and
         ``RecipeError`` for more steps than the schedule allows and for a rule that the network cannot take.
         """
         count, seeds = self.steps if steps is None else steps, list(seeds)
+        together = self.at_once if batch is None else batch
         parameter = next(self.view.net.parameters(), torch.zeros(()))
         c, away, done = self.conditions(labels, len(seeds)), self._negative(negative, len(seeds)), []
         training = self.view.net.training
         self.view.net.eval()
-        for start in range(0, len(seeds), batch):
-            part = slice(start, start + batch)
+        for start in range(0, len(seeds), together):
+            part = slice(start, start + together)
             cond, shun = (None if each is None else each[part].to(parameter.device) for each in (c, away))
             done.append(self.sampler.sample(self.view, seeds[part], self.shape, cond, count, shun).cpu())
             if progress is not None:
-                progress(min(start + batch, len(seeds)), len(seeds))
+                progress(min(start + together, len(seeds)), len(seeds))
         self.view.net.train(training)
         return torch.cat(done) if done else torch.empty(0, *self.shape)
 

@@ -133,6 +133,18 @@ def test_run_that_lives_is_told_from_a_silent_one(tmp_path):
     assert see(tmp_path).state == "interrupted, or silent for long"
 
 
+def test_conditions_are_apart_whatever_they_are_called(tmp_path):
+    """A condition may have " of " in its name, and a number that is of no condition too."""
+    (tmp_path / "plan.json").write_text("{}")
+    seen = {"score": 1.5, "share of heads": 0.5, "distance between seeds of a bag of tea": 0.25}
+    line = {"step": 4, **{f"look: {name}": value for name, value in seen.items()}}
+    (tmp_path / "log.jsonl").write_text(json.dumps(line) + "\n")
+    found = see(tmp_path)
+    assert found.looks == {4: {"score": 1.5, "share of heads": 0.5}}
+    assert found.conditions == {4: {"a bag of tea": 0.25}}
+    assert [each.name for each in found.series] == ["look: score", "look: share of heads"]
+
+
 def test_first_stage_is_seen_while_there_is_nothing_else(tmp_path):
     (tmp_path / "begin").mkdir()
     (tmp_path / "begin" / "plan.json").write_text("{}")

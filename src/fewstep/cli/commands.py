@@ -68,10 +68,16 @@ def distill(
 @app.command()
 @answered
 def plan(
-    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="Folder of a teacher.", show_default=False)],
-    recipe: told.RecipeOption = "dmd2-no-gan",
+    teacher: told.Teacher,
     steps: told.Dial = None,
+    recipe: told.DistilRecipe = None,
+    lora: told.Rank = None,
     resolution: told.Resolution = None,
+    size: told.Side = None,
+    style: told.Style = None,
+    guidance: told.Scale = None,
+    start: told.Start = None,
+    like: told.Like = None,
     devices: Annotated[int, typer.Option(min=1, metavar="N", help="How many train together.")] = 1,
     memory: told.Memory = None,
     settings: told.Settings = None,
@@ -79,8 +85,10 @@ def plan(
     """Say what a distillation will take: memory, calls, hours."""
     from fewstep.cli import planning, training
 
-    order = training.Order(recipe, Path(), 0, settings or (), quiet=False)
-    planning.print_plan(order, teacher, steps, resolution, planning.Machine(devices, memory))
+    asked = training.Asked(teacher, size, style, guidance, start, like)
+    order = training.Order(recipe or training.best_for(teacher), Path(), 0, settings or (), quiet=False)
+    target, machine = planning.Target(steps, resolution, lora), planning.Machine(devices, memory)
+    planning.print_plan(order, asked, target, machine)
 
 
 @app.command()

@@ -22,7 +22,17 @@ from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
 from fewstep.store import load_model
 
-__all__ = ["Asked", "Order", "best_for", "distill", "few_step_recipe", "few_step_settings", "train"]
+__all__ = [
+    "Asked",
+    "Given",
+    "Order",
+    "best_for",
+    "distill",
+    "few_step_recipe",
+    "few_step_settings",
+    "open_given",
+    "train",
+]
 
 BEST_FOR_PIPELINES = "dmd2-text"  # the best by docs/measured.md: one to four steps, an adapter
 
@@ -39,6 +49,23 @@ class Order:
     tensorboard: bool = False
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a distillation begins with: the order and the recipe made to suit the teacher, and the teacher to suit the
+    recipe.
+
+    ``itself`` is the teacher as it samples alone, ``start`` what learners ``from: origin`` begin with where that is
+    another model, ``pipe`` the pipeline that was opened, if the teacher is one.
+    """
+
+    order: Order
+    recipe: Recipe
+    teacher: Model
+    itself: Model
+    start: Model | None = None
+    pipe: Pipe | None = None
+
+
 def train(order: Order, data: str, size: int | None, channels: int | None) -> None:
     """Train a teacher."""
     recipe = load_recipe(order.recipe, order.settings)
@@ -52,44 +79,53 @@ def train(order: Order, data: str, size: int | None, channels: int | None) -> No
 
 def distill(order: Order, asked: Asked, data: str | None, steps: int | None, rank: int | None) -> None:
     """Distil the teacher in a folder: a model of ours, or a pipeline."""
-    if rank is not None:
-        order = replace(order, settings=[f"learners.student.lora={{rank: {rank}}}", *order.settings])
-    if is_pipeline(asked.place):
-        _distil_pipeline(order, asked, data, steps)
-        return
-    folder = Path(asked.place)
-    teacher = load_model(folder)
-    _refuse_for_models(asked)
-    if "pipeline" in teacher.facts:
-        teacher = at_home(teacher)
-        order, steps = _suited(order, steps, teacher), None
-        teacher = fitting(teacher, few_step_recipe(order, None))
-    recipe = few_step_recipe(order, steps)
-    opened = data_for(teacher, folder, data)
-    _run(order, recipe, opened, data or _place(folder, opened), (teacher, folder))
-
-
-def _distil_pipeline(order: Order, asked: Asked, data: str | None, steps: int | None) -> None:
-    """Distil a diffusers pipeline."""
-    if data is None:
+    if is_pipeline(asked.place) and data is None:
         raise DataError(
             f"{asked.place} is a pipeline, which does not say what it learned from. Give --data: a folder of images "
             "with captions, or shapes."
         )
-    if (asked := in_folder(given := asked, order.out / "teacher")) is not given:
-        say({"checkpoint": f"{given.place}, written into {asked.place}, on which the student is based"})
-    asked = weighed(asked, order.out / "styles")
-    pipe, teacher = opened(asked)
-    start = started(asked)
-    begun = [] if start is None else starting(start)
-    order = _suited(replace(order, settings=[*begun, *order.settings]), steps, teacher)
+    asked = _written(order, asked)
+    given, place = open_given(order, asked, steps, rank), Path(asked.place)
+    if given.pipe is None or data is None:
+        known = data_for(given.teacher, place, data)
+        _run(given.order, given.recipe, known, data or _place(place, known), (given.teacher, place))
+        return
+    say(_unread(given.recipe, given.pipe))
+    latents = encoded(data, given.pipe, cache_folder(), given.itself)
+    say(latents.describe())
+    prepare(latents, not order.quiet)
+    _run(given.order, given.recipe, latents, data, (given.teacher, place), given.start)
+
+
+def open_given(order: Order, asked: Asked, steps: int | None, rank: int | None) -> Given:
+    """Open a teacher, a model of ours or a pipeline, and make the recipe and it suit each other."""
+    if rank is not None:
+        order = replace(order, settings=[f"learners.student.lora={{rank: {rank}}}", *order.settings])
+    if is_pipeline(asked.place):
+        pipe, teacher = opened(asked)
+        start = started(asked)
+        begun = [] if start is None else starting(start)
+        order = _suited(replace(order, settings=[*begun, *order.settings]), steps, teacher)
+        recipe = few_step_recipe(order, None)
+        first = None if start is None else fitting(start, recipe)
+        return Given(order, recipe, fitting(teacher, recipe), teacher, first, pipe)
+    teacher = load_model(Path(asked.place))
+    _refuse_for_models(asked)
+    if "pipeline" not in teacher.facts:
+        return Given(order, few_step_recipe(order, steps), teacher, teacher)
+    teacher = at_home(teacher)
+    order = _suited(order, steps, teacher)
     recipe = few_step_recipe(order, None)
-    say(_unread(recipe, pipe))
-    known = encoded(data, pipe, cache_folder(), teacher)
-    say(known.describe())
-    prepare(known, not order.quiet)
-    first = None if start is None else fitting(start, recipe)
-    _run(order, recipe, known, data, (fitting(teacher, recipe), Path(asked.place)), first)
+    return Given(order, recipe, fitting(teacher, recipe), teacher)
+
+
+def _written(order: Order, asked: Asked) -> Asked:
+    """Return a pipeline as its student needs it: as a folder, and with LoRAs at weight 1, written beside the run."""
+    if not is_pipeline(asked.place):
+        return asked
+    if (found := in_folder(asked, order.out / "teacher")) is not asked:
+        say({"checkpoint": f"{asked.place}, written into {found.place}, on which the student is based"})
+    return weighed(found, order.out / "styles")
 
 
 def _unread(recipe: Recipe, pipe: Pipe) -> dict[str, str]:

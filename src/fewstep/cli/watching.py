@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fewstep.cli.words import wide_console
-from fewstep.jobs.watch import Seen, Series, see, sparkline
+from fewstep.jobs.watch import Seen, Series, State, see, sparkline
 
 __all__ = ["watch"]
 
 LOOKS = 3  # that are shown, the last ones
-COLOURS = {"finished": "green", "training": "cyan", "stopped by a monitor": "red"}
+COLOURS = {State.FINISHED: "green", State.TRAINING: "cyan", State.ILL: "red"}
 
 
 def watch(runs: Sequence[Path], once: bool, every: float) -> None:
@@ -56,7 +56,7 @@ def _title(seen: Seen) -> Text:
     if life is not None:
         text.append(f"  {life.step:,} of {life.steps:,} batches ({life.step / max(life.steps, 1):.0%})")
         text.append(f", {life.rate:.3g} a second, {_duration(life.seconds)} so far")
-        if seen.state == "training" and life.left is not None:
+        if seen.state is State.TRAINING and life.left is not None:
             text.append(f", {_duration(life.left)} left")
     return text
 
@@ -71,19 +71,18 @@ def _looks(seen: Seen) -> Table:
     table.add_column("look at batch")
     best = min(seen.looks, key=lambda step: seen.looks[step]["score"])
     shown = sorted({*sorted(seen.looks)[-LOOKS:], best})
-    titles = [name for name in seen.looks[shown[-1]] if " of " not in name]
+    titles = list(seen.looks[shown[-1]])
     for title in titles:
         table.add_column(title, justify="right")
     table.add_column("lost most in")
     for step in shown:
         look = seen.looks[step]
         cells = [f"{look[title]:.3g}" if title in look else "-" for title in titles]
-        table.add_row(f"{step:,}{' best' if step == best else ''}", *cells, _poorest(look))
+        table.add_row(f"{step:,}{' best' if step == best else ''}", *cells, _poorest(seen.conditions[step]))
     return table
 
 
-def _poorest(look: Mapping[str, float]) -> str:
-    ratios = {name.split(" of ", 1)[1]: value for name, value in look.items() if " of " in name}
+def _poorest(ratios: Mapping[str, float]) -> str:
     if not ratios:
         return "-"
     name = min(ratios, key=lambda each: ratios[each])

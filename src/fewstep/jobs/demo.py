@@ -21,7 +21,7 @@ from fewstep.evaluate import (
 )
 from fewstep.jobs.fit import Options, distill, train_teacher
 from fewstep.jobs.measure import judge_for, measure_all
-from fewstep.jobs.record import read_log
+from fewstep.jobs.record import numbers_of, read_log
 from fewstep.model import Model
 from fewstep.sampling import ManyStep
 from fewstep.solvers import DDIM
@@ -139,8 +139,8 @@ def _curves(out: Path) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
     for run in ("teacher", "student"):
         for line in read_log(out / run):
-            for name, value in line.items():
-                if name != "step" and not name.startswith("pulse: ") and " of " not in name:  # a panel each is enough
+            for name, value in numbers_of(line).items():
+                if not name.startswith("pulse: "):  # a panel each is enough
                     short = name.removeprefix("look: ").replace("distance between seeds", "seed distance")
                     title = short.replace("student", run, 1) if short.startswith("student") else f"{run}: {short}"
                     curves.setdefault(title, []).append((line["step"], value))

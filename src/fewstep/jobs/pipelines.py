@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fewstep.batch import Batch
 from fewstep.data import open_data
 from fewstep.errors import DataError, RecipeError, nearest
 from fewstep.files import CACHE
@@ -26,6 +27,7 @@ __all__ = [
     "KEPT",
     "Asked",
     "encoded",
+    "example_of",
     "in_folder",
     "model_at",
     "models_at",
@@ -205,6 +207,23 @@ def _takes_scale(pipe: Pipe) -> bool:
 def encoded(name: str, pipe: Pipe, cache: Path = CACHE, teacher: Model | None = None) -> Encoded:
     """Open data by name as a pipeline sees them.  Raises ``DataError`` for data of another form."""
     return Encoded(open_data(name, pipe.size[0]), pipe, cache, teacher)
+
+
+def example_of(pipe: Pipe, count: int) -> Batch:
+    """Return items as those of a training, over and over the same: the latents of noise under the empty prompt.
+
+    The prompt is packed like any other; images that are told besides are black, classes the first one.
+    """
+    noise = torch.rand(1, 3, *pipe.size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    x0 = pipe.encode(noise).cpu()
+    c = None
+    if pipe.classes:
+        c = torch.zeros(1, dtype=torch.long)
+    elif pipe.packing.shapes:
+        wanted = () if pipe.extra is None else pipe.extra.IMAGES
+        black = {name: torch.full((1 if name == "mask" else 3, *pipe.size), -1.0) for name in wanted}
+        c = pipe.prompts([""], images=black)
+    return Batch(x0.repeat(count, 1, 1, 1), None if c is None else c.repeat(count, *[1] * (c.ndim - 1)))
 
 
 def prepare(data: Encoded, show: bool) -> None:

@@ -14,10 +14,13 @@ from fewstep.model import Model
 from fewstep.recipes import Recipe, spell
 from fewstep.store import fingerprint
 from fewstep.training import Report, Training, checkpoints, restore, save_training
+from fewstep.training.collapse import SINGLE
 
-__all__ = ["Record", "holds_run", "read_log"]
+__all__ = ["LOOK", "Record", "holds_run", "numbers_of", "read_log", "single_conditions"]
 
 LOG = "log.jsonl"
+LOOK = "look: "  # what the names of a look begin with
+ONE = f"{LOOK}{SINGLE}"  # and those of single conditions
 MADE = ("run.json", "checkpoints", "pairs")  # what a run has made; a plan alone is none
 
 
@@ -103,7 +106,7 @@ class Record:
 
     def log_look(self, step: int, seen: Mapping[str, float]) -> None:
         """Keep the numbers of one look at samples."""
-        self._add({"step": step, **{f"look: {name}": value for name, value in seen.items()}})
+        self._add({"step": step, **{f"{LOOK}{name}": value for name, value in seen.items()}})
 
     def _add(self, line: dict[str, Any]) -> None:
         self._lines.append(line)
@@ -122,6 +125,16 @@ class Record:
 def holds_run(root: Path) -> bool:
     """Say whether anything was made in a folder; a run that failed before its first checkpoint leaves its plan only."""
     return any((root / name).exists() for name in MADE)
+
+
+def numbers_of(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a line of the log by name, but for those of single conditions."""
+    return {name: value for name, value in line.items() if name != "step" and not name.startswith(ONE)}
+
+
+def single_conditions(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a line of the log says of single conditions: the distance between their seeds, by condition."""
+    return {name.removeprefix(ONE): value for name, value in line.items() if name.startswith(ONE)}
 
 
 def read_log(root: Path) -> list[dict[str, Any]]:

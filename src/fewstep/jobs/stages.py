@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from fewstep.data import Data
-from fewstep.jobs.plan import resized
+from fewstep.jobs.ask import resized
 from fewstep.model import Model
 from fewstep.networks import merged
 from fewstep.recipes import Assembly, Recipe, assemble, load_recipe, numbered
@@ -25,7 +25,8 @@ def stage_settings(settings: Sequence[str]) -> list[str]:
 def student_of(assembly: Assembly, recipe: Recipe, data: Data) -> Model:
     """Return the student of a recipe as it is now."""
     shape, classes = tuple(data.shape), tuple(data.classes)
-    return Model(assembly.student, recipe.sampler, shape, classes, assembly.network, condition=data.condition)
+    words, asked = assembly.network, data.condition
+    return Model(assembly.student, recipe.sampler, shape, classes, words, condition=asked, at_once=recipe.at_once)
 
 
 def foresee(

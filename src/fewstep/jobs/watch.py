@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 from fewstep.errors import WeightsError
 from fewstep.jobs.live import Life, read_life
 from fewstep.jobs.origin import illness_of
-from fewstep.jobs.record import holds_run, read_log
+from fewstep.jobs.record import LOOK, holds_run, numbers_of, read_log, single_conditions
 
-__all__ = ["Seen", "Series", "direction", "see", "sparkline"]
+__all__ = ["Seen", "Series", "State", "direction", "see", "sparkline"]
 
 BARS = "▁▂▃▄▅▆▇█"
 GOOD: tuple[tuple[str, str], ...] = (  # what a name holds (the first counts) -> where it is good: down, or a number
@@ -48,21 +49,36 @@ class Series:
         return {"down": "↓", "": " "}.get(self.good, f"→{self.good}")
 
 
+class State(StrEnum):
+    """What a run is doing, in words."""
+
+    WAITING = "not training yet"
+    TRAINING = "training"
+    FINISHED = "finished"
+    ILL = "stopped by a monitor"
+    INTERRUPTED = "interrupted"
+    SILENT = "interrupted, or silent for long"
+
+
 @dataclass(frozen=True)
 class Seen:
-    """One run: its state in words, its last sign of life, its looks by step, its series, and a monitor's diagnosis."""
+    """One run: its state, its last sign of life, its looks by step, its series, and a monitor's diagnosis.
+
+    ``conditions`` are, by step, what a look says of every single condition: the distance between its seeds.
+    """
 
     name: str
-    state: str
+    state: State
     life: Life | None
     looks: Mapping[int, Mapping[str, float]]
+    conditions: Mapping[int, Mapping[str, float]]
     series: Sequence[Series]
     diagnosis: str = ""
 
     @property
     def over(self) -> bool:
         """Whether nothing more will come."""
-        return self.state != "training"
+        return self.state is not State.TRAINING
 
 
 def see(root: Path) -> Seen:
@@ -78,14 +94,12 @@ def see(root: Path) -> Seen:
             "them has begun."
         )
     log, life = read_log(root), read_life(root)
-    looks = {
-        line["step"]: {name.removeprefix("look: "): value for name, value in line.items() if name != "step"}
-        for line in log
-        if "look: score" in line
-    }
+    found = [line for line in log if "look: score" in line]
+    looks = {line["step"]: {name.removeprefix(LOOK): v for name, v in numbers_of(line).items()} for line in found}
+    apart = {line["step"]: single_conditions(line) for line in found}
     state = _state(root, life)
-    diagnosis = (illness_of(root) or "") if state == "stopped by a monitor" else ""
-    return Seen(root.name, state, life, looks, _series(log), diagnosis)
+    diagnosis = (illness_of(root) or "") if state is State.ILL else ""
+    return Seen(root.name, state, life, looks, apart, _series(log), diagnosis)
 
 
 def direction(name: str) -> str:
@@ -116,23 +130,22 @@ def _bar(value: float, low: float, high: float) -> str:
     return BARS[0 if high <= low else int((value - low) / (high - low) * (len(BARS) - 1))]
 
 
-def _state(root: Path, life: Life | None) -> str:
+def _state(root: Path, life: Life | None) -> State:
     if (root / "run.json").is_file():
-        return "finished"
+        return State.FINISHED
     if life is not None and life.alive:
-        return "training"
+        return State.TRAINING
     if illness_of(root) is not None:
-        return "stopped by a monitor"
+        return State.ILL
     if life is None:
-        return "not training yet" if not holds_run(root) else "interrupted"
-    return "interrupted" if life.ended else "interrupted, or silent for long"
+        return State.INTERRUPTED if holds_run(root) else State.WAITING
+    return State.INTERRUPTED if life.ended else State.SILENT
 
 
 def _series(log: Sequence[Mapping[str, Any]]) -> list[Series]:
     """Collect the numbers by name, those of single conditions left out."""
     found: dict[str, list[float]] = {}
     for line in log:
-        for name, value in line.items():
-            if name != "step" and " of " not in name:
-                found.setdefault(name, []).append(float(value))
+        for name, value in numbers_of(line).items():
+            found.setdefault(name, []).append(float(value))
     return [Series(name, values, direction(name)) for name, values in found.items()]

@@ -44,9 +44,10 @@ def _check(recipe: Recipe, document: Document) -> None:
     if recipe.keep and recipe.keep not in recipe.learners["student"].averages:
         known = recipe.learners["student"].averages
         raise RecipeError(f"{document.where('keep')} names the average {recipe.keep!r}; {nearest(recipe.keep, known)}")
-    if min(recipe.steps, recipe.batch, recipe.looks) < 1:
+    if min(recipe.steps, recipe.batch, recipe.looks, recipe.at_once) < 1:
         raise RecipeError(
-            f"steps is {recipe.steps}, batch {recipe.batch}, looks {recipe.looks}; all must be 1 or more."
+            f"steps is {recipe.steps}, batch {recipe.batch}, looks {recipe.looks}, at_once {recipe.at_once}; all must "
+            "be 1 or more."
         )
     for name, spec in recipe.learners.items():
         if (spec.from_ is None) == (spec.network is None) and spec.from_ is None:

@@ -109,6 +109,7 @@ class Recipe:
 
     ``process`` and ``sigma_data`` are the teacher's unless given; without a teacher, ``sigma_data`` is measured.
     ``looks`` times the student is looked at, scored on ``judged`` samples, and saved; the best weights are the result.
+    At most ``at_once`` samples are drawn together meanwhile: fewer take less memory, and are the same.
     ``keep`` names the average of the student that is sampled, judged and saved ("" = the weights themselves).
     ``family`` is the heading it is listed under.
     ``begins`` names the recipe whose result is this one's teacher; it is run first, on the teacher that is given if it
@@ -140,6 +141,7 @@ class Recipe:
     tuned_on: tuple[str, ...] = ("digits",)
     looks: int = 20
     judged: int = 1024
+    at_once: int = 512
     base: Bits | None = None
     shares: Mapping[Label, float] = field(default_factory=dict)
     unjudged: tuple[Label, ...] = ()

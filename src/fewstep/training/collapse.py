@@ -8,13 +8,14 @@ from torch import Tensor
 
 from fewstep.errors import UnhealthyTraining
 
-__all__ = ["SIGNS", "Collapse", "Looks", "between", "refuse_infinite"]
+__all__ = ["SIGNS", "SINGLE", "Collapse", "Looks", "between", "refuse_infinite"]
 
 TONES = 64  # quantiles that the values of a channel are described by
 MOST = 65_536  # values of a channel that are sorted for them; more change no digit that is looked at
 COARSE = ("flat", "exploding", "all the same", "seeds alike")  # signs that stop a student that was never healthy
 CHANCE = 2.0  # standard errors: latents of images on light and dark grounds differ in their means by nearly a deviation
 SIGNS = (*COARSE, "seeds of one condition alike", "colours drift")  # the worst first
+SINGLE = "distance between seeds of "  # what the name of a number of one condition begins with; its own name follows
 
 COLOUR = (
     "Lower the student's learning rate and the guidance scale, and check that teacher and student share the data's "
@@ -157,7 +158,7 @@ class Collapse:
         for sign in self.signs(seen):
             if sign in COARSE and not young:
                 raise UnhealthyTraining(f"At step {step} {self.diagnosis(sign, seen)}")
-        return seen.numbers() | {f"distance between seeds of {name}": ratio for name, ratio in seen.seeds.items()}
+        return seen.numbers() | {f"{SINGLE}{name}": ratio for name, ratio in seen.seeds.items()}
 
 
 def refuse_infinite(samples: Tensor, step: int) -> None:

@@ -54,8 +54,8 @@ def test_backbone_keeps_its_weights_and_attends_to_fewer_keys(name: str) -> None
     keys = "backbone.transformer_blocks.0.attn1.to_k"
     with listening(net, [keys, "pools.0"]) as heard:
         found = fewer.sample([1], c)
-    assert heard[0].shape[1] == 16
-    assert [each.shape[1] for each in heard[1:3]] == [4, 4]
+    assert heard[0].shape[2] == 16
+    assert [each.shape[2] for each in heard[1:3]] == [4, 4]
     assert not torch.allclose(found, plain.sample([1], c), atol=1e-4)
 
 

@@ -13,7 +13,7 @@ from fewstep.training import Adam, Learner
 
 BODIES = {
     "unet": (lambda **more: UNet(channels=3, classes=4, widths=(8, 16), **more), (3, 8, 8), {"middle": 16, "up.0": 16}),
-    "dit": (lambda **more: DiT(channels=3, classes=4, width=32, depth=2, **more), (3, 8, 8), {"layers.0": 16}),
+    "dit": (lambda **more: DiT(channels=3, classes=4, width=32, depth=2, **more), (3, 8, 8), {"layers.0": 32}),
     "mlp": (lambda **more: MLP(features=3, classes=4, width=16, depth=2, **more), (3,), {"middle.1": 16}),
 }
 bodies = pytest.mark.parametrize("name", BODIES)

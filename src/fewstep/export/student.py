@@ -8,17 +8,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from fewstep.denoiser import Denoises
+from fewstep.denoiser import Denoiser, Denoises
 from fewstep.errors import WeightsError
 from fewstep.export.adapter import Adapter
 from fewstep.export.fresh import digest
 from fewstep.guidance import CFG
-from fewstep.interop import Bridge, Pipe, at_home
+from fewstep.interop import Bridge, Pipe, at_home, bridge_of
 from fewstep.model import Model
 from fewstep.networks import LORA, LoraFile, merged
 from fewstep.sampling import FewStep
 
 __all__ = ["Student"]
+
+OWN = "Sample it from its run folder, with `fewstep sample` or fewstep.load_model."
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +107,12 @@ class Student:
 
 def _refuse_foreign(model: Model, pipe: Pipe) -> None:
     """Raise for what no stock pipeline can run."""
-    net, sampler, view = model.view.net, model.sampler, model.view
-    if not isinstance(net, Bridge):
+    net, sampler = bridge_of(model.view.net), model.sampler
+    if net is None:
         raise WeightsError(
-            f"This model is no student of a diffusers pipeline: its network is a {type(net).__name__}, which stock "
-            "diffusers does not know. Exported are runs of `fewstep distill FOLDER` where FOLDER is a pipeline."
+            f"This model is no student of a diffusers pipeline: its network is a {type(model.view.net).__name__}, "
+            "which stock diffusers does not know. Exported are runs of `fewstep distill FOLDER` where FOLDER is a "
+            "pipeline, by a recipe whose student comes 'from: teacher'."
         )
     if not isinstance(sampler, FewStep):
         raise WeightsError(
@@ -122,6 +125,12 @@ def _refuse_foreign(model: Model, pipe: Pipe) -> None:
             f"{pipe.place} is one of {pipe.family.name} for {dict(pipe.packing.shapes)}. Give the pipeline and the "
             "size of images that the student was distilled from."
         )
+    _refuse_more(net, model.view)
+    _refuse_guidance(sampler, net)
+
+
+def _refuse_more(net: Bridge, view: Denoiser) -> None:
+    """Raise for a network that is more than a pipeline's own, or is told more."""
     if net.pools:
         raise WeightsError(
             f"The student pools keys and values in the layers {', '.join(net.pools)} (kv_stride), which stock "
@@ -135,10 +144,15 @@ def _refuse_foreign(model: Model, pipe: Pipe) -> None:
         )
     if view.second_time:
         raise WeightsError(
-            "The student is told the time that it jumps to, which no stock pipeline says. Export a student of a "
-            "recipe without 'second_time'."
+            "The student is told the time that it jumps to (second_time), which no stock pipeline says: no form of an "
+            f"export holds it. {OWN} Or distil with a recipe without 'second_time', such as lcm-lora, pcm or dmd2-text."
         )
-    _refuse_guidance(sampler, net)
+    if view.net is not net:
+        raise WeightsError(
+            f"The student's network is the pipeline's own inside a {type(view.net).__name__}, whose weights no stock "
+            f"pipeline has a place for: no form of an export holds it. {OWN} Or distil with a recipe that trains the "
+            "pipeline's own network, such as lcm-lora, pcm or dmd2-text."
+        )
 
 
 def _refuse_guidance(sampler: FewStep, net: Bridge) -> None:

@@ -1,7 +1,7 @@
 """Diffusers pipelines as teachers; needs ``pip install fewstep[diffusers]``."""
 
 from fewstep.interop.attention import away_processors, turned_away
-from fewstep.interop.bridge import Bridge
+from fewstep.interop.bridge import Bridge, bridge_of
 from fewstep.interop.encoded import Encoded
 from fewstep.interop.open import is_pipeline, open_pipe
 from fewstep.interop.packing import Packing
@@ -16,6 +16,7 @@ __all__ = [
     "as_folder",
     "at_home",
     "away_processors",
+    "bridge_of",
     "is_pipeline",
     "on_levels",
     "open_pipe",

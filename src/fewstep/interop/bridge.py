@@ -17,8 +17,9 @@ from fewstep.interop.families import FAMILIES, Family
 from fewstep.interop.packing import BESIDE, CONTROL, Packing
 from fewstep.interop.pooled import pooled, pools_for
 from fewstep.networks import Perturb
+from fewstep.tapped import standing
 
-__all__ = ["Bridge", "family_named"]
+__all__ = ["Bridge", "bridge_of", "family_named"]
 
 
 class Bridge(nn.Module):
@@ -113,6 +114,27 @@ class Bridge(nn.Module):
         kinds = ((name, type(module).__name__) for name, module in self.named_modules())
         return tuple(name for name, kind in kinds if kind == "ResnetBlock2D")
 
+    @property
+    def in_tokens(self) -> bool:
+        """Whether the backbone's parts say (b, tokens, channels): those of a transformer do."""
+        return len(self.family.LINES) == 1
+
+    @property
+    def lines(self) -> tuple[tuple[str, ...], ...]:
+        """The parts that can be listened to, in order: of a U-Net those on the way down, in the middle and on the way
+        up; of a transformer all of its blocks."""
+        return tuple(tuple(name for place in line for name in self._along(place)) for line in self.family.LINES)
+
+    def part(self, name: str) -> str:
+        """Return the part of the backbone that stands where a U-Net of ours has ``name``; other names as they are."""
+        return standing(name, self.lines)
+
+    def _along(self, place: str) -> list[str]:
+        part = self.backbone.get_submodule(place)
+        if isinstance(part, nn.ModuleList):
+            return [f"backbone.{place}.{i}" for i in range(len(part))]
+        return [f"backbone.{place}"]
+
     def read(self, c: Tensor | None, count: int) -> Tensor:
         """Return the text states of packed prompts, (count, tokens, width), of the empty one for None."""
         return self.told(c, count)["states"]
@@ -152,6 +174,14 @@ class Bridge(nn.Module):
             return told
         words = told["mask"] > 0 if "mask" in told else told["states"].new_ones(told["states"].shape[:2]) > 0
         return {**told, "states": self.perturb(told["states"], words & some)}
+
+
+def bridge_of(net: nn.Module) -> Bridge | None:
+    """Return the bridge that a network is, or that is the ``body`` inside; None where there is none."""
+    inside: nn.Module | None = net
+    while inside is not None and not isinstance(inside, Bridge):
+        inside = dict(inside.named_children()).get("body")
+    return inside
 
 
 def family_named(name: str) -> Family:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from fewstep.guidance import CFG, EditCFG
-from fewstep.interop import Bridge, on_levels
+from fewstep.interop import Bridge, bridge_of, on_levels
 from fewstep.jobs.stages import BEGINS, stage_settings
 from fewstep.levels import Levels
 from fewstep.model import Model
@@ -31,14 +31,14 @@ def computed(name: str, settings: Sequence[str], model: Model) -> list[str]:
     """Return the settings of a recipe, and of the one that it begins with, that follow from a pipeline.
 
     Its guidance, where neither recipe nor ``settings`` have one of their own, for all that the pipeline itself is
-    asked; the parts of its network that an adapter stands behind; and noise levels, which are moved down to those at
-    which stock schedulers can ask.
+    asked; the parts of its network that an adapter stands behind, that heads judge and whose features are compared;
+    and noise levels, which are moved down to those at which stock schedulers can ask.
     """
     document = read(name).with_settings(settings)
     first = document.values.get("begins")
     before = computed(str(first), stage_settings(settings), model) if first else []
     given = {setting.partition("=")[0] for setting in settings}
-    own = [] if first else [*_guided(document.values, model), *_around(document.values, model)]
+    own = [*([] if first else _guided(document.values, model)), *_placed(document.values, model)]
     own = [each for each in own if each.partition("=")[0] not in given]
     sampler, path = load_recipe(name, settings).sampler, model.view.process
     if _counts_levels(sampler, path):
@@ -67,7 +67,7 @@ def _guided(values: Mapping[str, Any], model: Model) -> list[str]:
         told = (values.get("sampler") or {}).get("few_step") or {}
         return [*found, *drawn, *([f"sampler.few_step.scale={scale}"] if told.get("scale") is not None else [])]
     frozen = values.get("frozen") or {}
-    silent = "teacher" in frozen and not (frozen["teacher"] or {}).get("guidance")
+    silent = "teacher" in frozen and not any((spec or {}).get("guidance") for spec in frozen.values())
     return [*found, f"frozen.teacher.{plain}"] if silent else found
 
 
@@ -78,11 +78,46 @@ def _spelled(rule: CFG | EditCFG) -> str:
     return f"{{cfg: {rule.scale}}}"
 
 
-def _around(values: Mapping[str, Any], model: Model) -> list[str]:
-    """Return the parts of a pipeline's network behind which the student's adapter stands, if it has one."""
-    net, student = model.view.net, values["learners"]["student"]
-    blocks = list(net.blocks) if isinstance(net, Bridge) and student.get("adapter") else []
-    return [f"learners.student.adapter={blocks}"] if blocks else []
+def _placed(values: Mapping[str, Any], model: Model) -> list[str]:
+    """Return the parts of a pipeline's network that stand where the recipe names those of a U-Net of ours.
+
+    An adapter stands behind all residual blocks, where there are any.
+    """
+    net = bridge_of(model.view.net)
+    if net is None:
+        return []
+    learners = values["learners"]
+    borrowed = {name for name, spec in learners.items() if spec.get("from")} | {*(values.get("frozen") or {})}
+    found = []
+    for name in (each for each in learners if each in borrowed):
+        spec, place = learners[name], f"learners.{name}"
+        if taps := spec.get("adapter"):
+            found.append((f"{place}.adapter", taps, [*net.blocks] or _own(net, taps)))
+        if heads := spec.get("heads"):
+            whole = isinstance(heads, Mapping)
+            taps = heads["taps"] if whole else heads
+            found.append((f"{place}.heads{'.taps' * whole}", taps, _own(net, taps)))
+    for place, features in _features(learners, "learners"):
+        if features.get("network", "teacher").partition(".")[0] in borrowed and "taps" in features:
+            found.append((f"{place}.taps", features["taps"], _own(net, features["taps"])))
+    return [f"{place}=[{', '.join(own)}]" for place, taps, own in found if own != _listed(taps)]
+
+
+def _own(net: Bridge, taps: str | Sequence[str]) -> list[str]:
+    """Return the parts of a pipeline's network in the places of ``taps``, each once."""
+    return list(dict.fromkeys(net.part(tap) for tap in _listed(taps)))
+
+
+def _listed(taps: str | Sequence[str]) -> list[str]:
+    return [taps] if isinstance(taps, str) else list(taps)
+
+
+def _features(values: object, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the spaces of features below ``values``, and where each stands."""
+    for key, value in _below(values):
+        if key == "features" and isinstance(value, Mapping):
+            yield f"{path}.{key}", value
+        yield from _features(value, f"{path}.{key}")
 
 
 def _drawn(values: object, scale: float, path: str) -> Iterator[str]:

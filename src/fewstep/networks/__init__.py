@@ -16,6 +16,7 @@ from fewstep.networks.named import build_network, complete, described, settings_
 from fewstep.networks.periods import MultiPeriod
 from fewstep.networks.perturb import Perturb
 from fewstep.networks.pool import TokenPool, token_pools
+from fewstep.networks.reads import Reads, reader_of
 from fewstep.networks.routed import Routed
 from fewstep.networks.second import SecondTime
 from fewstep.networks.unet import UNet
@@ -36,6 +37,7 @@ __all__ = [
     "LoraFile",
     "MultiPeriod",
     "Perturb",
+    "Reads",
     "Routed",
     "SecondTime",
     "TimeEmbedding",
@@ -52,6 +54,7 @@ __all__ = [
     "low_rank",
     "merged",
     "own_state",
+    "reader_of",
     "settings_of",
     "token_pools",
 ]

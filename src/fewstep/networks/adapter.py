@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch.nn.functional import layer_norm
 
 from fewstep.errors import RecipeError
 from fewstep.networks.embed import ConditionEmbedding
+from fewstep.networks.reads import reader_of
 from fewstep.tapped import changing
 
 __all__ = ["Adapted"]
@@ -49,7 +49,8 @@ class Adapted(nn.Module):
                 f"accepted are classes or vectors, [features], and widths that {HEAD} divides."
             )
         self.body, self.taps = body, tuple(taps)
-        states: Sequence[int] = getattr(body, "states", ())
+        reader = reader_of(body)
+        states: Sequence[int] = () if reader is None else reader.states
         told = (classes, sum(condition))
         self.adapter = _Adapter(tuple(taps.values()), told, (states[0] if states else tokens, width), tuple(states)[1:])
 
@@ -63,8 +64,8 @@ class Adapted(nn.Module):
         negative: Tensor | None = None,
     ) -> Tensor:
         """Return the output of the body with the offsets in it, the shape of x."""
-        read: Any = getattr(self.body, "read", None) if self.adapter.reads else None
-        told = (each if read is None else read(each, len(x)) for each in (c, negative))
+        reader = reader_of(self.body)
+        told = (each if reader is None else reader.read(each, len(x)) for each in (c, negative))
         tokens, against = (self.adapter.read(each, len(x)) for each in told)
         changes = {
             tap: partial(offset, tokens=tokens, against=against)

@@ -10,6 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from fewstep.errors import RecipeError
 from fewstep.networks.embed import Context, features_of
 from fewstep.networks.pool import token_pools
+from fewstep.tapped import standing
 
 __all__ = ["DiT"]
 
@@ -89,6 +90,15 @@ class DiT(nn.Module):
         for layer in (self.modulate, self.last):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    @property
+    def in_tokens(self) -> bool:
+        """Yes: its layers say (b, tokens, width)."""
+        return True
+
+    def part(self, name: str) -> str:
+        """Return the layer at that place of a U-Net."""
+        return standing(name, [[f"layers.{i}" for i in range(len(self.layers))]])
 
     def forward(
         self,

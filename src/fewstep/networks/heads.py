@@ -9,8 +9,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from fewstep.condition import null
 from fewstep.errors import RecipeError
 from fewstep.networks.embed import ConditionEmbedding, TimeEmbedding
+from fewstep.networks.reads import reader_of
 from fewstep.tapped import changing
 
 __all__ = ["Headed", "Heads"]
@@ -140,7 +142,7 @@ class Headed(nn.Module):
             found = self._listen(*like, set(self.spec.taps))
         self.register_buffer("levels", torch.as_tensor(labels, dtype=torch.float64), persistent=False)
         self.heads = nn.ModuleList(
-            self._head(column, _summed(found[column.tap], column.kind).shape[2], like[2], classes)
+            self._head(column, _summed(found[column.tap], column.kind).shape[2], self._known(like[2]), classes)
             for column in self.columns
             for _ in range(max(len(labels), 1))
         )
@@ -162,8 +164,9 @@ class Headed(nn.Module):
         speaking, found = {i: self.columns[i] for i in self._drawn(judge)}, dict[bool, dict[str, Tensor]]()
         for hidden in sorted({column.hidden for column in speaking.values()}):
             taps = {column.tap for column in speaking.values() if column.hidden == hidden}
-            found[hidden] = self._listen(x, label, None if hidden else c, taps)
-        return [self._judge(i, found[column.hidden][column.tap], label, c) for i, column in speaking.items()]
+            found[hidden] = self._listen(x, label, null(c) if hidden else c, taps)
+        known = self._known(c)
+        return [self._judge(i, found[column.hidden][column.tap], label, known) for i, column in speaking.items()]
 
     @property
     def partial(self) -> bool:
@@ -193,6 +196,11 @@ class Headed(nn.Module):
             return list(range(count))
         order = torch.randperm(count, generator=torch.Generator().manual_seed(number))
         return sorted(order[: self.spec.drawn].tolist())
+
+    def _known(self, c: Tensor | None) -> Tensor | None:
+        """Return what heads are told of a condition: of a text the mean of the states that the body reads."""
+        reader = reader_of(self.body)
+        return c if reader is None or c is None else reader.read(c, len(c)).mean(1)
 
     def _listen(self, x: Tensor, label: Tensor, c: Tensor | None, taps: Collection[str]) -> dict[str, Tensor]:
         """Return what the body says at the taps."""

@@ -13,7 +13,7 @@ __all__ = ["build_network", "complete", "described", "settings_of"]
 
 HOME = "fewstep.networks"
 PARTS = {"ConditionEmbedding", "Context", "Perturb", "TimeEmbedding", "TokenPool"}
-NOT_NETWORKS = PARTS | {"Headed", "Heads", "Kept", "Lora", "LoraFile"}
+NOT_NETWORKS = PARTS | {"Headed", "Heads", "Kept", "Lora", "LoraFile", "Reads"}
 
 
 def complete(

@@ -28,7 +28,7 @@ from fewstep.training import Learner, OneStep, Rollout, Training
 
 __all__ = ["Assembly", "assemble", "guide"]
 
-ADDED = ("context.until.", "context.scale.", "motion.", "pools.")
+ADDED = ("context.until.", "context.scale.", "motion.", "pools.", "backbone.time_embedding.cond_proj.")
 """Parts that a network may lack: silent when new, and pools means."""
 
 

@@ -15,6 +15,8 @@ from fewstep.process import Process
 
 __all__ = ["Family"]
 
+UNET = (("down_blocks",), ("mid_block",), ("up_blocks",))
+
 
 class Family(ABC):
     """How one kind of pipeline is asked.
@@ -27,6 +29,7 @@ class Family(ABC):
     ``EMBEDDED``   whether the guidance scale is an input, so that one call is guided.
     ``SILENT``     the weight of what a backbone has got for a scale it was not told before; it begins at zero.
     ``KEYS``       where the self-attention of layer {} is, if its keys and values can be pooled.
+    ``LINES``      where its parts stand: on the way down, in the middle and on the way up, or all blocks one by one.
     ``LABEL_SCALE``  for families on the straight path: what time is measured in.
     """
 
@@ -40,6 +43,7 @@ class Family(ABC):
     EMBEDDED: ClassVar[bool] = False
     SILENT: ClassVar[str] = ""
     KEYS: ClassVar[str] = ""
+    LINES: ClassVar[tuple[tuple[str, ...], ...]] = (("transformer_blocks",),)
     LABEL_SCALE: ClassVar[float] = 1000.0
 
     @property

@@ -23,6 +23,7 @@ class Flux(Family):
     STEPS = 28
     GUIDANCE = SCALE
     EMBEDDED = True
+    LINES = (("transformer_blocks", "single_transformer_blocks"),)
     LABEL_SCALE = 1.0
 
     def told(self, pipe: Any, prompts: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fewstep.interop.families.base import Family
+from fewstep.interop.families.base import UNET, Family
 from fewstep.interop.families.extra import Control, Edit, Extra, Inpaint
 
 __all__ = ["SD", "scale_features"]
@@ -25,6 +25,7 @@ class SD(Family):
         "StableDiffusionInstructPix2PixPipeline": Edit(),
     }
     BACKBONE = "unet"
+    LINES = UNET
     MODEL = "UNet2DConditionModel"
     SILENT = "time_embedding.cond_proj.weight"
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fewstep.errors import DataError
-from fewstep.interop.families.base import Family
+from fewstep.interop.families.base import UNET, Family
 
 __all__ = ["Unconditional"]
 
@@ -16,6 +16,7 @@ class Unconditional(Family):
 
     PIPELINES = ("DDPMPipeline", "DDIMPipeline")
     BACKBONE = "unet"
+    LINES = UNET
     MODEL = "UNet2DModel"
     GUIDANCE = 1.0
 

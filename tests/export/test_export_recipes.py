@@ -1,0 +1,102 @@
+"""Every recipe that distils, on a tiny Stable Diffusion: it works and is exported, or is refused in words at once."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from students import checked, wanted
+
+import fewstep as fs
+from fewstep.data.shapes import Shapes
+from fewstep.export import Student, export
+from fewstep.interop import Encoded, Pipe
+from fewstep.jobs import fit
+from fewstep.jobs.pipelines import pipe_of
+from fewstep.jobs.suited import computed, fitting
+from fewstep.networks import LORA, LoraFile
+from fewstep.recipes import is_given_teacher, load_recipe, paper_names, read
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Euler, in diffusers
+BRIEF = ("batch=4", "looks=1", "judged=16")
+STAGES = {"ct": 24, "mlcm": 8, "progressive": 8}  # updates that a curriculum takes; two are enough for all others
+FAST = ("instaflow", "dmd2", "nitrofusion")
+RECIPES = [name for name in paper_names() if is_given_teacher(load_recipe(name))]
+
+LINEAR = r"cannot begin with the teacher's weights on the path (Linear|TrigFlow)"
+REFUSED = {
+    "adc-gan": "heads of the kind classes need data with class labels",
+    "animatelcm": "has no setting 'motion'",
+    "animatelcm-spatial": "has no setting 'motion'",
+    "msd": "the data have no classes",
+    "msd-tsm": "the data have no classes",
+    "periodwave-turbo": r"cannot be computed on items of \[4, 8, 8\]",
+    "pixart-sigma": r"has no self-attention of patches alone",
+    "sfd": "names the class 0, but these data have no classes",
+    **dict.fromkeys(("ayf", "meanflow", "scd", "sct", "shortcut"), LINEAR),
+}
+"""What is said before the first update."""
+
+WHOLE = "sampled by ManyStep, so it is a teacher"
+SECOND = r"told the time that it jumps to .* such as lcm-lora"
+OTHER = "its network is a UNet, .* whose student comes 'from: teacher'"
+KEPT = {
+    **dict.fromkeys(("boot", "ctm", "soundctm", "tcd"), SECOND),
+    **dict.fromkeys(("guidance-distill", "diversity-rewarded"), WHOLE),
+    **dict.fromkeys(("slimflow", "slimflow-reflow"), OTHER),
+    "speedupnet": "the pipeline's own inside a Adapted, .* no form of an export",
+}
+"""What is said of students that are for their run folder alone."""
+
+
+@pytest.fixture(scope="module")
+def data(pipe: Callable[[str], Pipe], tmp_path_factory: pytest.TempPathFactory) -> Encoded:
+    return Encoded(Shapes(16, count=8), replace(pipe("sd"), size=(16, 16)), tmp_path_factory.mktemp("cache"))
+
+
+def brief(name: str) -> Iterator[str]:
+    """Settings that make a run short, of a recipe and of those that it begins with."""
+    stage, values = "", read(name).values
+    while True:
+        steps = STAGES.get(name, 2) if not stage else 2
+        yield from (f"{stage}{setting}" for setting in (f"steps={steps}", *BRIEF))
+        if "pairs" in values:
+            yield f"{stage}pairs.count=8"
+        if "begins" not in values:
+            return
+        stage, values = f"{stage}begins.", read(values["begins"]).values
+
+
+def distilled(name: str, data: Encoded, run: Path, cache: Path) -> fs.Model:
+    """A student of two updates, as the command line would make it."""
+    teacher = data.pipe.model(2)
+    settings = [*brief(name)]
+    settings += computed(name, settings, teacher)
+    recipe = load_recipe(name, settings)
+    return fit(
+        recipe, name, data, fs.Options(run, settings=settings, show=False, cache=cache), fitting(teacher, recipe)
+    )
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in FAST else pytest.mark.slow) for n in RECIPES])
+def test_recipe_works_on_a_pipeline_or_says_why_not(name: str, data: Encoded, tmp_path: Path, cache: Path) -> None:
+    if name in REFUSED:
+        with pytest.raises(fs.RecipeError, match=REFUSED[name]):
+            distilled(name, data, tmp_path / "run", cache)
+        assert not [*(tmp_path / "run").rglob("*.safetensors")]
+        return
+    made = distilled(name, data, tmp_path / "run", cache)
+    again = fs.load_model(tmp_path / "run")
+    c = data.conditions([0])
+    assert again.sample([1], c).equal(made.sample([1], c))
+    file = LoraFile.read(tmp_path / "run" / LORA) if (tmp_path / "run" / LORA).is_file() else None
+    if name in KEPT:
+        with pytest.raises(fs.WeightsError, match=KEPT[name]):
+            Student.of(again, pipe_of(again), file)
+        return
+    student = Student.of(again, data.pipe, file)
+    steps = () if student.sampler.gamma in (0, 1) else (1,)  # no stock scheduler puts a share of the noise back
+    export(student, tmp_path / "out", wanted("lora" if file else "folder", steps=steps), None)
+    assert checked(tmp_path / "out").worst < 1e-3
+    assert torch.isfinite(made.sample([1], c)).all()

@@ -19,6 +19,8 @@ from pathlib import Path
 
 TEACHER = ("steps=20", "looks=1", "judged=64")  # how good it is makes no difference
 
+BEFORE = ("begins.steps=4", "begins.looks=1", "begins.judged=64", "pairs.count=256", "pairs.shard=256")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -33,6 +35,8 @@ CASES = {
     "cd": Case("cd", ("steps=60", "looks=2", "judged=128")),
     "kd": Case("kd", ("steps=60", "looks=2", "judged=128", "pairs.count=1024", "pairs.shard=512")),
     "cd-large": Case("cd", ("steps=16", "looks=1", "judged=64", "batch=512")),
+    "f-distill-large": Case("f-distill", ("steps=8", "looks=1", "judged=64", "batch=512")),
+    "nitrofusion-large": Case("nitrofusion", ("steps=8", "looks=1", "judged=64", "batch=256", *BEFORE)),
     "dmd2-large": Case("dmd2", ("steps=8", "looks=1", "judged=64", "batch=512")),
 }
 

@@ -6,10 +6,12 @@ from fewstep.interop.encoded import Encoded
 from fewstep.interop.open import is_pipeline, open_pipe
 from fewstep.interop.packing import Packing
 from fewstep.interop.pipe import Pipe, at_home, on_levels
+from fewstep.interop.readers import LongPrompts
 
 __all__ = [
     "Bridge",
     "Encoded",
+    "LongPrompts",
     "Packing",
     "Pipe",
     "at_home",

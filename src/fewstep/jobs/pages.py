@@ -107,7 +107,14 @@ def _full_table(grouped: Grouped, recipes: Mapping[str, Recipe]) -> str:
     calls = calls_of([line for lines in grouped.values() for line in lines])
     cut = {line.calls: line.frechet for line in grouped.get(TEACHER, ())}
     head = ["recipe", "family", *(f"{count} call{'s' if count > 1 else ''}" for count in calls)]
-    head += ["best / teacher", "recall", "updates", "seconds", "seeds", *(f"beats the teacher at {count} by" for count in calls)]
+    head += [
+        "best / teacher",
+        "recall",
+        "updates",
+        "seconds",
+        "seeds",
+        *(f"beats the teacher at {count} by" for count in calls),
+    ]
     rows = [["teacher, cut", "", *_cells(grouped[TEACHER], calls), *_cost(()), *[""] * len(calls)]]
     for name in sorted(set(grouped) - {REAL, TEACHER}, key=lambda name: (_family(name, recipes), name)):
         lines = grouped[name]

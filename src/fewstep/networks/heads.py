@@ -145,7 +145,9 @@ class Headed(nn.Module):
             taps = {self.columns[i][0] for i in speaking if (self.columns[i][2] == "hidden") == hidden}
             found[hidden] = self._listen(x, label, null(c) if hidden else c, taps)
         known = self._known(c)
-        return [self._judge(i, found[self.columns[i][2] == "hidden"][self.columns[i][0]], label, known) for i in speaking]
+        return [
+            self._judge(i, found[self.columns[i][2] == "hidden"][self.columns[i][0]], label, known) for i in speaking
+        ]
 
     @property
     def partial(self) -> bool:

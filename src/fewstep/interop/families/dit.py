@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fewstep.errors import DataError
 from fewstep.interop.families.base import Family, first_half
+from fewstep.interop.readers import Reader
 
 __all__ = ["DiT"]
 
@@ -34,6 +35,6 @@ class DiT(Family):
         output: Tensor = net(x, timestep=time, class_labels=label.where(label >= 0, none), return_dict=False)[0]
         return first_half(output, x)
 
-    def text(self, pipe: Any) -> int:
-        """Return 0."""
-        return 0
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return nobody."""
+        return ()

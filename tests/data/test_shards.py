@@ -73,3 +73,56 @@ def test_folder_of_images_is_no_place_of_shards(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(png(1))
     shard(tmp_path / "a.tar", {"0.png": png(1)})
     assert shards_of(tmp_path) == ()
+
+
+def test_sample_without_a_caption_is_named_with_its_shard(tmp_path: Path) -> None:
+    shard(tmp_path / "a.tar", {"0.png": png(1), "0.txt": b"a red disc", "1.png": png(2), "1.txt": b" \n"})
+    shard(tmp_path / "b.tar", {"x/2.png": png(3), "x/2.json": b'{"size": 3}'})
+    said = r"2 of 3 samples have no caption .* the sample '1' of .*a\.tar, the sample 'x/2' of .*b\.tar"
+    with pytest.raises(DataError, match=said):
+        open_data(str(tmp_path), cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "unpacked").iterdir())
+
+
+def test_sample_without_a_class_is_named_with_its_shard(tmp_path: Path) -> None:
+    one = shard(tmp_path / "a.tar", {"0.png": png(1), "0.cls": b"1", "1.png": png(2)})
+    with pytest.raises(DataError, match=r"1 of 2 samples have no class \(\.cls\).* the sample '1' of .*a\.tar"):
+        open_data(str(one), cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "said"),
+    [
+        ("json", b'{"text": ', r"The \.json of the sample '0' of .*a\.tar is broken \("),
+        ("json", b"\xff\xfe\x00", r"The \.json of the sample '0' of .*a\.tar is broken \("),
+        ("json", b"[1]", r"is '\[1\]'; accepted is an object"),
+        ("cls", b"cat", r"The \.cls of the sample '0' of .*a\.tar is 'cat'; accepted is a whole number from 0"),
+        ("cls", b"-1", "accepted is a whole number from 0"),
+        ("cls", b"", "accepted is a whole number from 0"),
+    ],
+)
+def test_broken_part_of_a_sample_is_refused(tmp_path: Path, suffix: str, content: bytes, said: str) -> None:
+    one = shard(tmp_path / "a.tar", {"0.png": png(1), f"0.{suffix}": content})
+    with pytest.raises(DataError, match=said):
+        open_data(str(one), cache=tmp_path / "cache")
+
+
+def test_numbers_in_braces_stand_for_all_shards_between(tmp_path: Path) -> None:
+    made = [shard(tmp_path / f"a-{number:03}.tar", {f"{number}.png": png(number)}) for number in (8, 9, 10, 11)]
+    assert shards_of(tmp_path / "a-{009..011}.tar") == tuple(made[1:])
+    assert len(open_data(str(tmp_path / "a-{008..010}.tar"), cache=tmp_path / "cache")) == 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("a-{007..009}.tar", r"stands for 3 shards, but 1 of them are not there: .*a-007\.tar\."),
+        ("a-{8..9}.tar", r"2 of them are not there: .*a-8\.tar, .*as many digits"),
+        ("a-{009..008}.tar", "it goes backwards"),
+    ],
+)
+def test_numbers_of_shards_that_are_missing_are_refused(tmp_path: Path, pattern: str, said: str) -> None:
+    for number in (8, 9):
+        shard(tmp_path / f"a-{number:03}.tar", {"0.png": png(1)})
+    with pytest.raises(DataError, match=said):
+        open_data(str(tmp_path / pattern), cache=tmp_path / "cache")

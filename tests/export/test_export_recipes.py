@@ -1,11 +1,11 @@
 """Every recipe that distils, on a tiny Stable Diffusion: it works and is exported, or is refused in words at once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from students import checked, wanted
 
 import fewstep as fs
@@ -45,6 +45,7 @@ KEPT = {
     **dict.fromkeys(("boot", "ctm", "soundctm", "tcd"), SECOND),
     **dict.fromkeys(("guidance-distill", "diversity-rewarded"), WHOLE),
     **dict.fromkeys(("slimflow", "slimflow-reflow"), OTHER),
+    "comospeech": "predicts EDM, which stock schedulers of this path do not know",
     "speedupnet": "the pipeline's own inside a Adapted, .* no form of an export",
 }
 """What is said of students that are for their run folder alone."""
@@ -91,12 +92,13 @@ def test_recipe_works_on_a_pipeline_or_says_why_not(name: str, data: Encoded, tm
     c = data.conditions([0])
     assert again.sample([1], c).equal(made.sample([1], c))
     file = LoraFile.read(tmp_path / "run" / LORA) if (tmp_path / "run" / LORA).is_file() else None
-    if name in KEPT:
-        with pytest.raises(fs.WeightsError, match=KEPT[name]):
-            Student.of(again, pipe_of(again), file)
-        return
-    student = Student.of(again, data.pipe, file)
+    with pytest.raises(fs.WeightsError, match=KEPT[name]) if name in KEPT else nullcontext():
+        exported(again, file, tmp_path / "out")
+        assert checked(tmp_path / "out").worst < 1e-3
+
+
+def exported(model: fs.Model, file: LoraFile | None, out: Path) -> None:
+    """Export a student of a run as an adapter where it is one, else as a folder."""
+    student = Student.of(model, pipe_of(model), file)
     steps = () if student.sampler.gamma in (0, 1) else (1,)  # no stock scheduler puts a share of the noise back
-    export(student, tmp_path / "out", wanted("lora" if file else "folder", steps=steps), None)
-    assert checked(tmp_path / "out").worst < 1e-3
-    assert torch.isfinite(made.sample([1], c)).all()
+    export(student, out, wanted("lora" if file else "folder", steps=steps), None)

@@ -38,7 +38,7 @@ def test_items_are_latents_and_packed_prompts(data: Encoded, pipe: Pipe) -> None
     batch, images = data.batch([3, 1]), data.source.batch([3, 1]).x0
     assert batch.x0.equal(pipe.encode(images))
     assert batch.c is not None
-    torch.testing.assert_close(batch.c[:, 1:], pipe.prompts(data.source.captions_of([3, 1]))[:, 1:])
+    torch.testing.assert_close(batch.c[:, 1:], pipe.conditions(data.source.captions_of([3, 1]))[:, 1:])
 
 
 def test_empty_prompt_is_the_row_of_zeros(pipe: Pipe) -> None:
@@ -95,7 +95,7 @@ def test_prompt_of_a_person_is_asked_for(data: Encoded, pipe: Pipe) -> None:
 
 
 def test_too_long_prompts_are_said(data: Encoded) -> None:
-    assert "longer than the 12 tokens that are read" in data.describe()["prompts"]
+    assert "prompts are longer than the 12 tokens that CLIP reads" in data.describe()["prompts"]
 
 
 def test_prompts_alone_get_the_images_of_the_teacher(pipe: Pipe, tmp_path: Path) -> None:

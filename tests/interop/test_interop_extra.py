@@ -216,7 +216,7 @@ def test_student_learns_and_is_loaded(saved: Callable[[str], Path], name: str, t
     if name == "inpaint":
         images["source"] = data.source.batch([3, 1]).x0
     assert c is not None
-    torch.testing.assert_close(c[:, 1:], pipe.prompts(data.source.captions_of([3, 1]), images=images)[:, 1:])
+    torch.testing.assert_close(c[:, 1:], pipe.conditions(data.source.captions_of([3, 1]), images=images)[:, 1:])
     brief = ("steps=3", "batch=4", "looks=1", "judged=16", "learners.student.lora.rank=2")
     teacher = pipe.model(2, 2.0)
     student = fs.distill(

@@ -76,7 +76,8 @@ def test_size_that_is_not_whole_is_refused(folder: Path) -> None:
 
 
 def test_too_long_prompts_are_counted(folder: Path) -> None:
-    assert open_pipe(folder).too_long(["a", "a very long prompt"]) == 1
+    said = "1 of 2 prompts is longer than the 12 tokens that CLIP reads"
+    assert open_pipe(folder).unread(["a", "a very long prompt"]) == said
 
 
 def without(folder: Path, part: str, word: str) -> str:

@@ -166,10 +166,11 @@ def test_longer_reader_answers_short_prompts_as_before_and_reads_long_ones_whole
     short, long = opened(built("pixart")), opened(built("pixart"))
     long.pipeline.tokenizer.model_max_length = LENGTH + 8
     text = "a red disc over it"
-    assert (short.too_long([text]), long.too_long([text])) == (1, 0)
+    assert short.unread([text]) == "1 of 1 prompts is longer than the 12 tokens that T5 reads"
+    assert long.unread([text]) == ""
     images = [pipe.model(2).sample([1], pipe.prompts(PROMPT)) for pipe in (short, long)]
     torch.testing.assert_close(*images, atol=1e-4, rtol=1e-4)
-    images = [pipe.model(2).sample([1], pipe.prompts([text])) for pipe in (short, long)]
+    images = [pipe.model(2).sample([1], pipe.conditions([text])) for pipe in (short, long)]
     assert not torch.allclose(*images, atol=1e-3)
     with pytest.raises(DataError, match=r"this model takes a tensor of shape \(205,\)"):
         short.model(2).sample([1], long.prompts([text]))

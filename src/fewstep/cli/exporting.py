@@ -29,6 +29,7 @@ def export_run(run: Path, out: Path, form: str, steps: Sequence[int], prompts: S
     say(
         {
             "form": form if lora is None else f"{form}, {lora['modules']} layers of rank {lora['r']}",
+            **({"prompts": said} if (said := student.pipe.unread(request.prompts)) and model.condition else {}),
             "scheduler": f"{few['scheduler']}, {', '.join(map(str, few['num_steps']))} steps",
             "proof": f"largest difference of a pixel {tolerated}" if checks else "not asked for (--no-verify)",
             "written": str(out),

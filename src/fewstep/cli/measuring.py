@@ -10,9 +10,11 @@ from rich.table import Table
 from torch import nn
 
 from fewstep.cli.sampling import accelerated
+from fewstep.cli.words import say
 from fewstep.errors import RecipeError
 from fewstep.evaluate import Row, headline, rich_table, write_rows
 from fewstep.evaluate.results import Result
+from fewstep.interop import Encoded
 from fewstep.jobs import judge_for
 from fewstep.jobs.bench import Bench, bench
 from fewstep.jobs.compare import ROWS, Comparison, compare, names_of
@@ -34,6 +36,8 @@ def evaluate_model(
     models = {name: accelerated(model) for name, model in models_at(named, how.guidance).items()}
     own = list(models)[-1]
     data = data_for(models[own], folder, how.data)
+    if isinstance(data, Encoded) and data.unread:
+        say({"prompts": data.unread})
     counts = {name: model.sampler.made_for for name, model in models.items()} | ({own: tuple(steps)} if steps else {})
     jobs = [(name, model, count) for name, model in models.items() for count in counts[name]]
     rows = measure_all(jobs, judge_for(data, network, how.cache), how.samples, how.show)

@@ -13,8 +13,9 @@ from fewstep.data import Data, read_further
 from fewstep.errors import DataError
 from fewstep.evaluate import grid, write_wav
 from fewstep.guidance import NAG, PromptSwitch
+from fewstep.interop import Pipe, is_pipeline, open_pipe
 from fewstep.jobs.origin import data_for
-from fewstep.jobs.pipelines import model_at, pipe_of, settled
+from fewstep.jobs.pipelines import as_asked, model_at, pipe_of, settled
 from fewstep.labels import label_index
 from fewstep.model import Model
 
@@ -49,11 +50,14 @@ class Request:
 def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
     """Sample a model and write one file: a picture of one image or of a grid of them, or sounds in a row."""
     _ending(out, ".png", ".wav")
-    model = accelerated(_under(model_at(folder, request.guidance), request))
+    pipe = open_pipe(folder) if is_pipeline(folder) else None
+    model = _under(model_at(folder, request.guidance) if pipe is None else as_asked(pipe, request.guidance), request)
     _refuse_images(model, request)
     if "pipeline" in model.facts and (request.label is not None or not model.conditional):
-        _prompted(model, request, _ending(out or Path("out.png"), ".png"), scale)
-    elif len(model.shape) == 3:
+        _prompted(model, pipe or pipe_of(model), request, _ending(out or Path("out.png"), ".png"), scale)
+        return
+    model = accelerated(model)
+    if len(model.shape) == 3:
         data = data_for(model, folder) if model.condition or "pipeline" in model.facts else None
         _picture(model, data, request, _ending(out or Path("out.png"), ".png"), scale)
     else:
@@ -110,13 +114,16 @@ def _picture(model: Model, data: Data | None, request: Request, out: Path, scale
     _draw(shown, out, scale, request, _said(_words(model, request, "image") | said | begun, seconds))
 
 
-def _prompted(model: Model, request: Request, out: Path, scale: int | None) -> None:
+def _prompted(model: Model, pipe: Pipe, request: Request, out: Path, scale: int | None) -> None:
     """Draw what a pipeline's student, or the pipeline itself, makes of a prompt; no data are needed for that."""
-    pipe = settled(pipe_of(model))
+    settled(pipe)
+    texts = [text for text in (request.label, request.negative, request.first) if text is not None]
+    said = {"asked for": request.label or ""}
     if model.condition:
+        said["prompts"] = pipe.unread(texts)
         images = {name: read_further(path, name, pipe.size[0]) for name, path in request.images.items()}
         c, negative, first = (
-            None if text is None else pipe.prompts([text], images=images)
+            None if text is None else pipe.conditions([text], images=images)
             for text in (request.label, request.negative, request.first)
         )
         asked: list[int] | Tensor | None = _repeated(c, request)
@@ -124,10 +131,10 @@ def _prompted(model: Model, request: Request, out: Path, scale: int | None) -> N
     else:
         asked, away = _labels(model, request), request.negative
         first = None if request.first is None else model.conditions(request.first, 1)
-    model, begun = _beginning(model, request, first)
+    model, begun = _beginning(accelerated(model), request, first)
     latents, seconds = _timed(model, request, asked, away)
-    said = {"asked for": request.label or ""} | begun
-    _draw(pipe.decode(latents).cpu(), out, scale, request, _said(_words(model, request, "image") | said, seconds))
+    words = _said(_words(model, request, "image") | said | begun, seconds)
+    _draw(pipe.decode(latents).cpu(), out, scale, request, words)
 
 
 def _draw(images: Tensor, out: Path, scale: int | None, request: Request, words: dict[str, str]) -> None:

@@ -28,8 +28,8 @@ def open_data(
 
     ``size`` is the side of the square images (default: 8 for digits, 16 for shapes or the least that their
     difficulty needs, the most common short side for a folder), ``channels`` 1 for grey or 3 for colour (default: 1 for
-    digits, 3 for shapes and a folder), or the frames of moving digits.  WebDataset shards (a ``.tar``, or a folder of
-    them) are unpacked once into ``cache``, by default ``~/.cache/fewstep``.
+    digits, 3 for shapes and a folder), or the frames of moving digits.  WebDataset shards (a ``.tar``, a folder of
+    them, or ``name-{000000..000099}.tar``) are unpacked once into ``cache``, by default ``~/.cache/fewstep``.
     Raises ``DataError`` when there is no such thing, or it does not come in that form.
     """
     if name_or_path == Digits.name:
@@ -42,8 +42,7 @@ def open_data(
         return _notes(name_or_path, size, channels)
     if Path(name_or_path).suffix == ".txt" and Path(name_or_path).exists():
         return Prompts.open(name_or_path, PROMPTED if size is None else size)
-    if Path(name_or_path).exists():
-        shards = shards_of(Path(name_or_path))
+    if (shards := shards_of(Path(name_or_path))) or Path(name_or_path).exists():
         place = unpacked(shards, cache or CACHE) if shards else Path(name_or_path)
         return ImageFolder.open(place, size, 3 if channels is None else channels)
     raise DataError(

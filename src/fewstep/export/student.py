@@ -91,7 +91,7 @@ class Student:
     ) -> Tensor | None:
         """Return what the network is told of prompts and their images, or of labels, or of nothing."""
         if self.model.condition:
-            return self.model.conditions(self.pipe.prompts(prompts, images=images), items)
+            return self.model.conditions(self.pipe.conditions(prompts, images=images), items)
         return self.model.conditions(list(labels) if self.model.classes else None, items)
 
     def guided(self, items: int) -> Denoises:

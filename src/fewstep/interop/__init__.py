@@ -6,11 +6,13 @@ from fewstep.interop.encoded import Encoded
 from fewstep.interop.open import is_pipeline, open_pipe
 from fewstep.interop.packing import Packing
 from fewstep.interop.pipe import Pipe, at_home, on_levels
+from fewstep.interop.readers import LongPrompts
 from fewstep.interop.single import as_folder
 
 __all__ = [
     "Bridge",
     "Encoded",
+    "LongPrompts",
     "Packing",
     "Pipe",
     "as_folder",

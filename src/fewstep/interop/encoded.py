@@ -84,6 +84,11 @@ class Encoded(Data):
         of_item = [number.setdefault(caption, len(number)) for caption in self.captions]
         return list(number), of_item
 
+    @cached_property
+    def unread(self) -> str:
+        """Say how many of the prompts are not read whole; "" where all are."""
+        return self.pipe.unread(self.prompts[0]) if self.condition else ""
+
     def batch(self, indices: Sequence[int]) -> Batch:
         x0 = self._rows("latents", indices, len(self), self._latents)
         return Batch(x0, self.conditions(indices))
@@ -137,13 +142,9 @@ class Encoded(Data):
 
     def describe(self) -> dict[str, str]:
         channels, height, width = self.shape
-        texts = self.prompts[0] if self.condition else []
-        cut = self.pipe.too_long(texts)
         known = {"latents": f"{channels} channels of {height}x{width}, encoded by {self.pipe.place}"}
-        if texts:
-            read = self.pipe.family.text(self.pipe.pipeline)
-            longer = f", of which {cut:,} are longer than the {read} tokens that are read" if cut else ""
-            known["prompts"] = f"{len(texts):,}{longer}"
+        if self.condition:
+            known["prompts"] = f"{len(self.prompts[0]):,} different ones, {self.unread or 'all read whole'}"
         if self.pipe.extra is not None:
             known["besides"] = f"{' and '.join(self.pipe.extra.IMAGES)} of each item, for {self.pipe.extra.name}"
         return self.source.describe() | known

@@ -1,5 +1,6 @@
 """A diffusers pipeline as a teacher: prompts to conditions, images to latents and back, the backbone to a model."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from fewstep.interop.families import Extra, Family
 from fewstep.interop.own import own_guidance
 from fewstep.interop.packing import CONTROL, Packing, ending
 from fewstep.interop.quiet import quiet
+from fewstep.interop.readers import LongPrompts, unread
 from fewstep.levels import AtHome, Levels, OffLevels, OnLevels
 from fewstep.model import Model
 from fewstep.predict import Prediction
@@ -95,15 +97,21 @@ class Pipe:
         """Return what the backbone is told when there is no prompt."""
         return self.family.empty(self.pipeline, self.size)
 
-    @torch.no_grad()
     def prompts(self, texts: Sequence[str], first: int = 1, images: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the conditions (b, width) of prompts, float32, numbered from ``first``.
 
         ``images`` are those that the pipeline is told besides, by name, for all prompts (3, h, w) or one for each
         (b, 3, h, w), in [-1, 1]; of a mask there is one channel, above 0 where there is something to fill in.
         Raises ``DataError`` for pipelines that read no text, for no prompts, and for images that are missing, not
-        taken, or of another form.
+        taken, or of another form.  Warns (``LongPrompts``) of prompts that are not read whole.
         """
+        if said := self.unread(texts):
+            warnings.warn(f"{said}. What is beyond is not read: shorten these prompts.", LongPrompts, stacklevel=2)
+        return self.conditions(texts, first, images)
+
+    @torch.no_grad()
+    def conditions(self, texts: Sequence[str], first: int = 1, images: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return what ``prompts`` does, without a word of those that are long: for who says it (``unread``)."""
         if not texts:
             raise DataError("No prompts were given; accepted are one or more.")
         ends = self.kept({name: _for_each(name, image, len(texts)) for name, image in (images or {}).items()})
@@ -151,11 +159,9 @@ class Pipe:
                 parts.append(packing.pack(told, first + start).cpu())
         return torch.cat(parts)
 
-    def too_long(self, texts: Sequence[str]) -> int:
-        """Count the prompts of which the text encoder reads the beginning only."""
-        most, tokenizer = self.family.text(self.pipeline), self.pipeline.components.get("tokenizer")
-        with quiet():
-            return 0 if tokenizer is None else sum(len(tokenizer(text).input_ids) > most for text in texts)
+    def unread(self, texts: Sequence[str]) -> str:
+        """Say how many of the prompts are longer than each text encoder reads; "" where all are read whole."""
+        return unread(self.family.readers(self.pipeline), texts)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

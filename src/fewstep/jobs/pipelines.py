@@ -26,6 +26,7 @@ from fewstep.times import Explicit
 __all__ = [
     "KEPT",
     "Asked",
+    "as_asked",
     "encoded",
     "example_of",
     "in_folder",
@@ -170,11 +171,15 @@ def model_at(folder: Path | str, guidance: float | None = None) -> Model:
     if not is_pipeline(folder):
         model = load_model(folder)
         return model if guidance is None else model.guided(guidance)
-    pipe = open_pipe(folder)
+    return as_asked(open_pipe(folder), guidance)
+
+
+def as_asked(pipe: Pipe, guidance: float | None = None) -> Model:
+    """Return the teacher that a pipeline is, at a guidance scale; raise ``RecipeError`` where it takes none."""
     if guidance is not None and not _takes_scale(pipe):
         raise RecipeError(
-            f"a guidance scale of {guidance:g} was asked for, but {folder}, a {type(pipe.pipeline).__name__}, takes "
-            "none: nothing is asked of it, or its network was distilled to do without. Leave --guidance out."
+            f"a guidance scale of {guidance:g} was asked for, but {pipe.place}, a {type(pipe.pipeline).__name__}, "
+            "takes none: nothing is asked of it, or its network was distilled to do without. Leave --guidance out."
         )
     return pipe.model(None, guidance)
 

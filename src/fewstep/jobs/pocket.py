@@ -157,7 +157,7 @@ def share_right(pipe: Pipe, model: Model, data: Shapes, asked: int) -> dict[str,
         meanings = corpus.meanings(range(len(corpus)))
         for count in range(1, data.difficulty.most + 1):
             items = [i for i, meaning in enumerate(meanings) if len(meaning.things) == count][:asked]
-            c = pipe.prompts(corpus.captions_of(items))
+            c = pipe.conditions(corpus.captions_of(items))
             images = pipe.decode(model.sample(range(FIRST_SEED, FIRST_SEED + len(items)), c)).cpu()
             verdicts = data.checker.verdicts(images, [meanings[i] for i in items])
             name = f"{count} object{'s' if count > 1 else ''}{', one held out' if held_out else ''}"

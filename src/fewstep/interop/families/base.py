@@ -10,6 +10,7 @@ from torch import Tensor
 from fewstep.errors import RecipeError
 from fewstep.interop.families.extra import Extra
 from fewstep.interop.paths import flow_path, is_flow, vp_path
+from fewstep.interop.readers import Reader, readers
 from fewstep.predict import Prediction
 from fewstep.process import Process
 
@@ -98,9 +99,9 @@ class Family(ABC):
         """Return the names of the classes, none where it is told no class."""
         return ()
 
-    def text(self, pipe: Any) -> int:
-        """Return how many tokens of a prompt are read; 0 where there is no text."""
-        return int(pipe.tokenizer.model_max_length)
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return who reads a prompt, and how much of it; none where there is no text."""
+        return readers("CLIP", pipe.tokenizer)
 
     def call(self, pipe: Any) -> dict[str, Any]:
         """Return what the stock pipeline has to be told, besides prompt, steps and guidance, to read as we do."""

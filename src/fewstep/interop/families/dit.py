@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fewstep.errors import DataError
 from fewstep.interop.families.base import Family, first_half
+from fewstep.interop.readers import Reader
 
 __all__ = ["DiT"]
 
@@ -42,6 +43,6 @@ class DiT(Family):
         count = pipe.transformer.config.num_embeds_ada_norm
         return tuple(", ".join(names.get(label, [str(label)])) for label in range(count))
 
-    def text(self, pipe: Any) -> int:
-        """Return 0."""
-        return 0
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return nobody."""
+        return ()

@@ -9,6 +9,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from fewstep.errors import RecipeError
 from fewstep.interop.families.base import Family
+from fewstep.interop.readers import Reader, readers
 
 __all__ = ["Flux"]
 
@@ -68,6 +69,10 @@ class Flux(Family):
     def text(self, pipe: Any) -> int:
         """Return the length that the T5 encoder reads: 512 tokens, as the pipeline asks for, or fewer."""
         return min(512, int(pipe.tokenizer_2.model_max_length))
+
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return CLIP, of which the pooled state is told, and T5."""
+        return (*readers("CLIP", pipe.tokenizer), Reader("T5", pipe.tokenizer_2, self.text(pipe)))
 
     def call(self, pipe: Any) -> dict[str, Any]:
         """Say the same length."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fewstep.interop.families.base import Family, first_half, rows
+from fewstep.interop.readers import Reader
 
 __all__ = ["PixArt"]
 
@@ -56,6 +57,10 @@ class PixArt(Family):
         """Return the length that the encoder reads: as many tokens as the pipeline asks for, or fewer."""
         most = signature(type(pipe).__call__).parameters["max_sequence_length"].default
         return min(int(most), int(pipe.tokenizer.model_max_length))
+
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return T5."""
+        return (Reader("T5", pipe.tokenizer, self.text(pipe), lowered=True),)
 
     def call(self, pipe: Any) -> dict[str, Any]:
         """Say the same length, and ask for the very size that is given."""

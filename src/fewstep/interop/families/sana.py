@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from fewstep.interop.families.base import Family
+from fewstep.interop.readers import Reader
 
 __all__ = ["Sana"]
 
@@ -52,6 +53,10 @@ class Sana(Family):
     def text(self, pipe: Any) -> int:
         """Return the length that the language model reads: 300 tokens, as the pipeline asks for, or fewer."""
         return min(300, int(pipe.tokenizer.model_max_length))
+
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return the language model; behind the instruction there is room for one token less than it reads."""
+        return (Reader("Gemma", pipe.tokenizer, self.text(pipe) - 1, lowered=True),)
 
     def call(self, pipe: Any) -> dict[str, Any]:
         """Say the same length, and ask for the very size that is given."""

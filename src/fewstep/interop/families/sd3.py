@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fewstep.interop.families.base import Family
+from fewstep.interop.readers import Reader, readers
 
 __all__ = ["SD3"]
 
@@ -36,6 +37,11 @@ class SD3(Family):
             return_dict=False,
         )[0]
         return output
+
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return both CLIP encoders, and T5 where the pipeline has it."""
+        clips, most = readers("CLIP", pipe.tokenizer, pipe.tokenizer_2), self.call(pipe)["max_sequence_length"]
+        return clips if pipe.tokenizer_3 is None else (*clips, Reader("T5", pipe.tokenizer_3, most))
 
     def call(self, pipe: Any) -> dict[str, Any]:
         """Return the length that the T5 encoder reads: 256 tokens, as the pipeline asks for, or fewer."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from fewstep.interop.families.base import rows
 from fewstep.interop.families.extra import Control, Edit, Extra, Inpaint
 from fewstep.interop.families.sd import SD
+from fewstep.interop.readers import Reader, readers
 
 __all__ = ["SDXL"]
 
@@ -40,6 +41,10 @@ class SDXL(SD):
         if not pipe.config.force_zeros_for_empty_prompt:
             return told
         return told | {name: torch.zeros_like(told[name]) for name in ("states", "pooled")}
+
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return both encoders, which take the same tokens."""
+        return readers("CLIP", pipe.tokenizer, pipe.tokenizer_2)
 
     def read(self, told: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the states, and with them the pooled state and the sizes."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fewstep.errors import DataError
 from fewstep.interop.families.base import UNET, Family
+from fewstep.interop.readers import Reader
 
 __all__ = ["Unconditional"]
 
@@ -33,6 +34,6 @@ class Unconditional(Family):
         output: Tensor = net(x, time, return_dict=False)[0]
         return output
 
-    def text(self, pipe: Any) -> int:
-        """Return 0."""
-        return 0
+    def readers(self, pipe: Any) -> tuple[Reader, ...]:
+        """Return nobody."""
+        return ()

@@ -84,9 +84,7 @@ def _unpack(shard: Path, number: int, draft: Path) -> Iterator[tuple[str, dict[s
         where = f"the sample {key!r} of {shard}"
         image = next((suffix for suffix in parts if suffix.lower() in SUFFIXES), None)
         if image is None:
-            raise DataError(
-                f"T{where[1:]} has no image, only {', '.join(sorted(parts))}. Accepted: {SUFFIXES}."
-            )
+            raise DataError(f"T{where[1:]} has no image, only {', '.join(sorted(parts))}. Accepted: {SUFFIXES}.")
         name = f"{number:05}/{sha256(key.encode()).hexdigest()[:20]}{image.lower()}"
         write_whole(draft / name, parts[image])
         yield where, {"file_name": name, **_words(parts, where)}

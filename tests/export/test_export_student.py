@@ -16,7 +16,7 @@ from fewstep.export import Adapter, Student, export, verify
 from fewstep.export.kohya import _published, kohya_tensors
 from fewstep.guidance import CFG, Guidance, Rescale
 from fewstep.interop import Bridge, Pipe
-from fewstep.networks import LoraFile, digest_of, own_state
+from fewstep.networks import Adapted, LoraFile, SecondTime, digest_of, own_state
 from fewstep.networks.lora import low_rank, merged
 from fewstep.sharing import shared_names
 
@@ -126,9 +126,18 @@ def test_adapter_of_another_base_is_refused(pipe: Get, net: nn.Module) -> None:
 
 
 def test_second_time_is_refused(pipe: Get, net: nn.Module) -> None:
-    model = few_step(pipe("sd"), net)
-    with pytest.raises(fs.WeightsError, match="told the time that it jumps to"):
+    model = few_step(pipe("sd"), SecondTime(net, 4))
+    with pytest.raises(fs.WeightsError, match=r"told the time that it jumps to .* run folder.* such as lcm-lora"):
         Student.of(replace(model, view=replace(model.view, second_time=True)), pipe("sd"))
+
+
+def test_adapter_beside_the_network_is_refused(pipe: Get, net: nn.Module) -> None:
+    taps = {name: 8 for name in net.blocks if name.endswith("down_blocks.0.resnets.0")}
+    model = few_step(pipe("sd"), Adapted(net, taps, condition=pipe("sd").model().condition))
+    with pytest.raises(
+        fs.WeightsError, match=r"own inside a Adapted, .* no form of an export holds it.* such as lcm-lora"
+    ):
+        Student.of(model, pipe("sd"))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_empty_prompt_is_the_row_of_zeros(pipe: Pipe) -> None:
 
 def test_shards_are_read_and_not_made_again(data: Encoded, pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     before = data.batch([5])
-    again = Encoded(data.source, pipe, data._root.parent.parent)
+    again = Encoded(data.source, pipe, data._shelf.root.parent.parent)
     monkeypatch.setattr(Pipe, "encode", lambda *_: pytest.fail("encoded twice"))
     assert again.batch([5]).x0.equal(before.x0)
 

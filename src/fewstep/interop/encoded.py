@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import final
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fewstep.batch import Batch
 from fewstep.data import Checker, Data, Prompts
 from fewstep.data.base import digest
 from fewstep.errors import DataError
-from fewstep.files import write_whole
 from fewstep.interop.pipe import AT_ONCE, Pipe
+from fewstep.interop.shelf import SHARD, Shelf
 from fewstep.model import Model
 from fewstep.networks import digest_of
 from fewstep.store import fingerprint
@@ -22,8 +21,7 @@ from fewstep.types import Cond, X
 
 __all__ = ["Encoded"]
 
-SHARD = 1000  # items or prompts in a file
-MOST = 16 << 30  # bytes of packed prompts that are kept; where they are more, each batch is encoded anew
+MOST = 16 << 30  # bytes of packed prompts that are kept in files; where they are more, each batch is encoded anew
 OTHER = -1.0  # the number of a prompt that is none of the data's
 
 
@@ -53,8 +51,7 @@ class Encoded(Data):
             )
         if pipe.extra is not None:
             self._ends(0, min(1, len(source)))  # before anything else, whether there are such images
-        self._root = cache / "encoded" / self.fingerprint()[:16]
-        self._shards: dict[str, Tensor] = {}
+        self._shelf = Shelf(cache / "encoded" / self.fingerprint()[:16])
 
     def __len__(self) -> int:
         return len(self.source)
@@ -90,7 +87,7 @@ class Encoded(Data):
         return self.pipe.unread(self.prompts[0]) if self.condition else ""
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        x0 = self._rows("latents", indices, len(self), self._latents)
+        x0 = self._shelf.rows("latents", indices, len(self), self._latents)
         return Batch(x0, self.conditions(indices))
 
     def conditions(self, indices: Sequence[int]) -> Cond:
@@ -103,7 +100,7 @@ class Encoded(Data):
             rows = self.pipe.texts([texts[i] for i in wanted])
             rows[:, 0] = torch.tensor(wanted) + 1
         else:
-            rows = self._rows("prompts", wanted, len(texts), self._packed)
+            rows = self._shelf.rows("prompts", wanted, len(texts), self._packed)
         return rows if self.pipe.extra is None else torch.cat([rows, self._kept(indices)], 1)
 
     def completed(self, rows: Tensor) -> Tensor:
@@ -117,7 +114,7 @@ class Encoded(Data):
         packing = self.pipe.packing
         if len(self) * (packing.width - packing.prompt.width) * 4 > MOST:
             return torch.cat([self._ends(i, i + 1) for i in indices])
-        return self._rows("kept", indices, len(self), self._ends)
+        return self._shelf.rows("kept", indices, len(self), self._ends)
 
     def _ends(self, start: int, stop: int) -> Tensor:
         """Return the ends of conditions that are made of the items' images."""
@@ -166,21 +163,6 @@ class Encoded(Data):
         if self.maker is not None:
             return self.maker.sample(range(start, stop), self.conditions(range(start, stop)), batch=AT_ONCE)
         return self.pipe.encode(self.source.batch(range(start, stop)).x0).cpu()
-
-    def _rows(self, kind: str, wanted: Sequence[int], count: int, make: Callable[[int, int], Tensor]) -> Tensor:
-        """Return rows of shards; those that are not there yet are made."""
-        shards = {number: self._shard(kind, number, count, make) for number in {i // SHARD for i in wanted}}
-        return torch.stack([shards[i // SHARD][i % SHARD] for i in wanted])
-
-    def _shard(self, kind: str, number: int, count: int, make: Callable[[int, int], Tensor]) -> Tensor:
-        name = f"{kind}-{number:05}"
-        if name not in self._shards:
-            path = self._root / f"{name}.safetensors"
-            if not path.is_file():
-                made = make(number * SHARD, min((number + 1) * SHARD, count))
-                write_whole(path, save({kind: made.contiguous()}))
-            self._shards[name] = load_file(path)[kind]
-        return self._shards[name]
 
 
 @final

@@ -85,7 +85,7 @@ def test_interruption_of_any_command_exits_130(fewstep, student, monkeypatch, wo
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fewstep.cli.sampling.model_at", interrupt)
-    monkeypatch.setattr("fewstep.cli.measuring.model_at", interrupt)
+    monkeypatch.setattr("fewstep.cli.measuring.models_at", interrupt)
     answer = fewstep(word, student)
     assert answer.code == 130
     assert (

@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 from tiny import built, random_lora
 
 import fewstep as fs
-from fewstep.cli.options import LIKE
 from fewstep.data.shapes import Shapes
 from fewstep.interop import Encoded, open_pipe
 from fewstep.interop.published import ELSEWHERE, PUBLISHED, as_published, published
@@ -174,8 +173,10 @@ def test_published_settings_have_a_name_and_a_path(data: Encoded) -> None:
         as_published(flow, "lcm")
 
 
-def test_help_names_all_published_settings() -> None:
-    assert LIKE.split(", ") == list(PUBLISHED)
+def test_documents_name_all_published_settings() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert {*PUBLISHED} <= {name for row in rows for name in row.replace("`", "").replace(" ", "").split(",")}
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

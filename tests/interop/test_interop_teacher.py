@@ -35,7 +35,7 @@ def stock_scheduler(pipe: Pipe) -> Any:
 def test_teacher_equals_stock_pipeline(name: str, scale: float) -> None:
     pipe = opened(name)
     model = pipe.model(STEPS, scale)
-    ours = model.sample([3, 4], pipe.prompts(PROMPTS))
+    ours = model.sample([3, 4], pipe.conditions(PROMPTS))
     x = start(model, [3, 4])
     stock = pipe.pipeline
     stock.scheduler = stock_scheduler(pipe)

@@ -78,23 +78,14 @@ Family = Annotated[
 ]
 Rank = Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")]
 Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")]
-Style = Annotated[
-    Path | None, typer.Option(metavar="LORA[:WEIGHT]", help="A LoRA on top of the pipeline, at weight 1 or 0.8, say.")
-]
+Style = Annotated[Path | None, typer.Option(metavar="LORA[:WEIGHT]", help="A LoRA on top; weight 1 by default.")]
 Config = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Configurations for a checkpoint in one file.")]
-Scale = Annotated[
-    float | None, typer.Option(min=0, metavar="W", help="Guidance scale of the pipeline; default: its own.")
-]
+Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Its guidance scale; default: its own.")]
 Guidance = Annotated[
     float | None, typer.Option(min=0, metavar="W", help="Guidance scale, where one is taken; default: the model's own.")
 ]
-Start = Annotated[
-    Path | None, typer.Option(metavar="LORA[:WEIGHT]", help="A few-step LoRA to begin with; default: its own weight.")
-]
-Dtype = Annotated[
-    str | None,
-    typer.Option(metavar="TYPE", help="Of text encoders and autoencoder: float32, bfloat16, float16; default: theirs."),
-]
+Start = Annotated[Path | None, typer.Option(metavar="LORA[:WEIGHT]", help="A few-step LoRA to begin with.")]
+Dtype = Annotated[str | None, typer.Option(metavar="TYPE", help="Of encoders: float32, bfloat16, float16.")]
 First = Annotated[str | None, typer.Option(metavar="CLASS", help="As --label, but asked for alone in the first steps.")]
 Until = Annotated[
     float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Of the steps, for --first; default: 0.25.")
@@ -102,11 +93,7 @@ Until = Annotated[
 Control = Annotated[Path | None, typer.Option(metavar="FILE", help="The image that a ControlNet is shown.")]
 Mask = Annotated[Path | None, typer.Option(metavar="FILE", help="White where something is to be filled in.")]
 Source = Annotated[Path | None, typer.Option(metavar="FILE", help="The image that is to be edited or filled in.")]
-LIKE = (
-    "lcm, tcd, hyper-1, hyper-2, hyper-4, hyper-8, hyper-8-cfg, hyper-12-cfg, hyper-unified, hyper-flux-8, "
-    "hyper-flux-16, lightning-2, lightning-4, lightning-8, dmd2"
-)
-Like = Annotated[str | None, typer.Option(metavar="NAME", help=f"Whose the LoRA of --start is: {LIKE}.")]
+Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose --start is: lcm, tcd, dmd2, hyper-4 ...")]
 Prompts = Annotated[
     list[str] | None, typer.Option("--prompt", metavar="TEXT", help="To draw as proof; may be repeated.")
 ]

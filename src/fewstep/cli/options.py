@@ -93,7 +93,7 @@ Until = Annotated[
 Control = Annotated[Path | None, typer.Option(metavar="FILE", help="The image that a ControlNet is shown.")]
 Mask = Annotated[Path | None, typer.Option(metavar="FILE", help="White where something is to be filled in.")]
 Source = Annotated[Path | None, typer.Option(metavar="FILE", help="The image that is to be edited or filled in.")]
-Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose --start is: lcm, tcd, dmd2, hyper-4 ...")]
+Like = Annotated[str | None, typer.Option(metavar="NAME", help="Whose --start is, such as lcm, tcd, dmd2.")]
 Prompts = Annotated[
     list[str] | None, typer.Option("--prompt", metavar="TEXT", help="To draw as proof; may be repeated.")
 ]

@@ -25,7 +25,7 @@ def asked(pipe: Pipe) -> tuple[Bridge, Tensor, Tensor, Tensor, Tensor]:
     """A bridge, and what it is asked: x, times, prompts, negative prompts."""
     model = pipe.model(1, 1.0)
     x = torch.randn(2, *model.shape, generator=torch.Generator().manual_seed(0))
-    return model.view.net, x, torch.tensor([300.0, 700.0]), pipe.prompts(PROMPTS), pipe.prompts(NEGATIVE)
+    return model.view.net, x, torch.tensor([300.0, 700.0]), pipe.conditions(PROMPTS), pipe.conditions(NEGATIVE)
 
 
 # --- every family
@@ -244,12 +244,12 @@ def test_a_negative_prompt_of_a_pipeline_without_a_rule_is_refused() -> None:
     pipe = opened("sd")
     model = pipe.model(1, 1.0)
     with pytest.raises(DataError, match=r"nothing here takes one: .* model\.under\(NAG\(\)\)"):
-        model.sample([1], pipe.prompts(PROMPTS[:1]), negative=pipe.prompts(NEGATIVE[:1]))
+        model.sample([1], pipe.conditions(PROMPTS[:1]), negative=pipe.conditions(NEGATIVE[:1]))
 
 
 def test_one_call_per_step_and_no_call_more_under_cfg() -> None:
     pipe = opened("pixart")
-    model, c, negative = pipe.model(2, 1.0).under(NAG(4.0)), pipe.prompts(PROMPTS[:1]), pipe.prompts(NEGATIVE[:1])
+    model, c, negative = pipe.model(2, 1.0).under(NAG(4.0)), pipe.conditions(PROMPTS[:1]), pipe.conditions(NEGATIVE[:1])
     calls: list[int] = []
     pipe.backbone.register_forward_hook(lambda *_: calls.append(1))
     model.sample([1], c, negative=negative)
@@ -263,7 +263,7 @@ def test_one_call_per_step_and_no_call_more_under_cfg() -> None:
 def test_processors_of_a_stock_pipeline_give_the_same_image(name: str) -> None:
     pipe = opened(name)
     rule = NAG(4.0)
-    ours = pipe.model(2, 1.0).under(rule).sample([3, 4], pipe.prompts(PROMPTS), negative=pipe.prompts(NEGATIVE))
+    ours = pipe.model(2, 1.0).under(rule).sample([3, 4], pipe.conditions(PROMPTS), negative=pipe.conditions(NEGATIVE))
     stock, x = pipe.pipeline, start(pipe.model(2, 1.0), [3, 4])
     stock.scheduler = stock_scheduler(pipe)
     told, against = (pipe.family.told(stock, texts, pipe.size) for texts in (PROMPTS, NEGATIVE))

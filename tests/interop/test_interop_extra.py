@@ -74,13 +74,13 @@ def likeliest(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("likeliest")
 def test_teacher_equals_stock_pipeline(name: str, scale: float) -> None:
     pipe = opened(name)
-    model, c = pipe.model(STEPS, scale), pipe.prompts(PROMPTS, images=drawn(pipe))
+    model, c = pipe.model(STEPS, scale), pipe.conditions(PROMPTS, images=drawn(pipe))
     ours = model.sample([3, 4], c)
     more = {"image_guidance_scale": 1.5} if name.startswith("edit") else {}
     theirs = stock(pipe, start(model), scale, **more)
     assert theirs.std() > 0.1
     torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4)
-    other = pipe.prompts(PROMPTS, images={each: image.flip(0) for each, image in drawn(pipe).items()})
+    other = pipe.conditions(PROMPTS, images={each: image.flip(0) for each, image in drawn(pipe).items()})
     assert (model.sample([3, 4], other) - ours).abs().max() > 1e-3  # the images matter
 
 
@@ -102,7 +102,7 @@ def test_extra_condition_is_passed_through_untouched(name: str, monkeypatch: pyt
     stock(pipe, start(model), 1.0)
     theirs = heard[0]
     heard.clear()
-    c = pipe.prompts(PROMPTS, images=drawn(pipe))
+    c = pipe.conditions(PROMPTS, images=drawn(pipe))
     model.sample([3, 4], c)
     x, t = start(model), torch.full((2,), 0.5, dtype=torch.float64)
     model.view(x, t, null(c))
@@ -115,15 +115,15 @@ def test_extra_condition_is_passed_through_untouched(name: str, monkeypatch: pyt
 def test_no_prompt_is_the_empty_prompt_with_the_images() -> None:
     pipe = opened("control")
     model, images = pipe.model(STEPS, 1.0), drawn(pipe)
-    x, t, c = start(model), torch.full((2,), 0.5, dtype=torch.float64), pipe.prompts(PROMPTS, images=images)
-    torch.testing.assert_close(model.view(x, t, null(c)), model.view(x, t, pipe.prompts(["", ""], images=images)))
+    x, t, c = start(model), torch.full((2,), 0.5, dtype=torch.float64), pipe.conditions(PROMPTS, images=images)
+    torch.testing.assert_close(model.view(x, t, null(c)), model.view(x, t, pipe.conditions(["", ""], images=images)))
     assert not torch.allclose(model.view(x, t, null(c)), model.view(x, t, c))
 
 
 def test_negative_prompt_in_the_attention_leaves_the_control_image_alone() -> None:
     pipe = opened("control")
     images, model = drawn(pipe), pipe.model(STEPS, 1.0)
-    c, n = pipe.prompts(PROMPTS, images=images), pipe.prompts(["a star"] * 2, images=images)
+    c, n = pipe.conditions(PROMPTS, images=images), pipe.conditions(["a star"] * 2, images=images)
     near = model.under(NAG(4.0)).sample([1, 2], c, negative=c)
     torch.testing.assert_close(near, model.sample([1, 2], c), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(model.under(NAG(4.0)).sample([1, 2], c, negative=n), near)
@@ -141,7 +141,7 @@ def test_control_net_is_shared_frozen_and_steers_gradients() -> None:
     images = drawn(pipe)
     slopes = []
     for shown in (images["control"], -images["control"]):
-        out = net(x, torch.full((2,), 500.0), pipe.prompts(PROMPTS, images={"control": shown}))
+        out = net(x, torch.full((2,), 500.0), pipe.conditions(PROMPTS, images={"control": shown}))
         slopes.append(torch.autograd.grad(out.square().sum(), x)[0])
     assert not torch.allclose(*slopes)
 
@@ -162,7 +162,7 @@ def test_control_net_is_shared_frozen_and_steers_gradients() -> None:
 )
 def test_images_are_those_that_are_taken(images: dict[str, torch.Tensor], said: str) -> None:
     with pytest.raises(fs.DataError, match=said):
-        opened("inpaint").prompts(PROMPTS, images=images)
+        opened("inpaint").conditions(PROMPTS, images=images)
 
 
 def test_condition_without_its_images_is_refused() -> None:
@@ -173,7 +173,7 @@ def test_condition_without_its_images_is_refused() -> None:
 
 def test_text_to_image_takes_no_images(folder: Path) -> None:
     with pytest.raises(fs.DataError, match=r"given the image 'mask' \(--mask\), but it is told a prompt alone"):
-        open_pipe(folder).prompts(["a"], images={"mask": torch.zeros(1, 16, 16)})
+        open_pipe(folder).conditions(["a"], images={"mask": torch.zeros(1, 16, 16)})
 
 
 def test_guidance_of_an_edit_pipeline_has_two_scales() -> None:
@@ -254,6 +254,6 @@ def test_control_net_that_is_gone_is_said(saved: Callable[[str], Path], tmp_path
     teacher = open_pipe(saved("control")).model(STEPS, 1.0)
     words = dict(teacher.network["fewstep.interop.Bridge"]) | {"control": str(tmp_path)}
     lost = Bridge(**words)
-    c = opened("control").prompts(PROMPTS, images=drawn(opened("control")))
+    c = opened("control").conditions(PROMPTS, images=drawn(opened("control")))
     with pytest.raises(fs.WeightsError, match="ControlNet that this model is steered by cannot be read from"):
         lost(torch.zeros(2, *teacher.shape), torch.zeros(2), c)

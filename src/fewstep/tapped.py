@@ -33,7 +33,7 @@ class Parted(Protocol):
 
 
 def standing(name: str, lines: Sequence[Sequence[str]]) -> str:
-    """Return which part of ``lines`` stands where a U-Net has ``name``: down.i, middle or up.i; other names as they are.
+    """Return which part of ``lines`` stands where a U-Net has ``name``, down.i, middle or up.i; other names stay.
 
     The lines of a U-Net are its parts on the way down, in the middle and on the way up; of others there is one.  A part
     is found at the share of its line at which the named one ends: the way down of two levels, or all five parts.

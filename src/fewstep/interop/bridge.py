@@ -131,8 +131,8 @@ class Bridge(nn.Module):
 
     def _along(self, place: str) -> list[str]:
         part = self.backbone.get_submodule(place)
-        several = isinstance(part, nn.ModuleList)
-        return [f"backbone.{place}.{i}" for i in range(len(part))] if several else [f"backbone.{place}"]
+        numbers = [f".{i}" for i in range(len(part))] if isinstance(part, nn.ModuleList) else [""]
+        return [f"backbone.{place}{number}" for number in numbers]
 
     def read(self, c: Tensor | None, count: int) -> Tensor:
         """Return the text states of packed prompts, (count, tokens, width), of the empty one for None."""

@@ -35,8 +35,8 @@ CASES = {
     "cd": Case("cd", ("steps=60", "looks=2", "judged=128")),
     "kd": Case("kd", ("steps=60", "looks=2", "judged=128", "pairs.count=1024", "pairs.shard=512")),
     "cd-large": Case("cd", ("steps=16", "looks=1", "judged=64", "batch=512")),
-    "f-distill-large": Case("f-distill", ("steps=8", "looks=1", "judged=64", "batch=512")),
-    "nitrofusion-large": Case("nitrofusion", ("steps=8", "looks=1", "judged=64", "batch=256", *BEFORE)),
+    "f-distill-large": Case("f-distill", ("steps=4", "looks=1", "judged=64", "batch=256")),
+    "nitrofusion-large": Case("nitrofusion", ("steps=4", "looks=1", "judged=64", "batch=256", *BEFORE)),
     "dmd2-large": Case("dmd2", ("steps=8", "looks=1", "judged=64", "batch=512")),
 }
 

@@ -36,6 +36,11 @@ class Levels(NoiseLevel):
         """Return what stock samplers of the home path start from, unit noise wherever that is, as it looks here."""
         return z / over(self.home.alpha(there(self.home, t)), z)
 
+    @property
+    def least(self) -> float:
+        """The noise level of the home path's least time."""
+        return float(level(self.home, torch.tensor([self.home.least], dtype=torch.float64)))
+
     def entry(self, t: T) -> T:
         """Return the noisiest level up to t at which the samplers of the home path can ask."""
         return level(self.home, self.home.entry(there(self.home, t.clamp_max(self.t_max))))

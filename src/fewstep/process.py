@@ -80,6 +80,11 @@ class Process(ABC):
         """Return the noisiest time up to t that stock samplers can name: t itself, up to the end of the clock."""
         return t.clamp_max(self.t_max)
 
+    @property
+    def least(self) -> float:
+        """The least time at which every stock sampler of the path can ask: any above 0, unless times have a table."""
+        return 0.0
+
     def earlier(self, t: T, eta: float) -> T:
         """Return the time ``(1 - eta) t``, as stock samplers of the path name it."""
         return (1 - eta) * t

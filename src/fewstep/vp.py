@@ -115,6 +115,11 @@ class VP(Process):
         """Return the time of the noisiest entry of the table up to t, but for rounding; at least the first one's."""
         return (self._per_level * t + 1e-6).floor().clamp(1, self._levels) / self._per_level
 
+    @property
+    def least(self) -> float:
+        """The time of the second entry: of the first one, time step 0, ``LCMScheduler`` of diffusers makes nothing."""
+        return 2 / self._per_level
+
     def earlier(self, t: T, eta: float) -> T:
         """Return the time of the entry whose index is ``(1 - eta)`` times that of t, rounded down.
 

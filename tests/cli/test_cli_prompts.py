@@ -59,3 +59,16 @@ def test_export_says_which_prompts_of_its_proof_are_not_read_whole(fewstep, base
     answer = fewstep(*words, "--prompt", LONG)
     assert answer.code == 0, answer.err
     assert SAID in answer.out
+
+
+def test_evaluate_says_which_prompts_of_the_data_are_not_read_whole(
+    fewstep, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewstep.cli.measuring.judge_for", lambda *_: None)
+    monkeypatch.setattr("fewstep.cli.measuring.measure_all", lambda *_: [])
+    monkeypatch.setattr("fewstep.cli.measuring._show", lambda *_: None)
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text(f"{LONG}\na disc\n")
+    answer = fewstep("evaluate", base / "run", "--data", prompts)
+    assert answer.code == 0, answer.err
+    assert "1 of 2 prompts is longer than the 12 tokens that CLIP reads" in answer.out

@@ -130,6 +130,15 @@ def test_noise_levels_are_moved_to_whole_time_steps(name: str, folder: Path) -> 
             assert (away < 1).all()
 
 
+@pytest.mark.parametrize("name", ["add", "ufogen"])
+def test_lowest_noise_level_is_one_that_every_stock_scheduler_asks_at(name: str, folder: Path) -> None:
+    """Time step 0 is none: LCMScheduler takes what it is given there for the data."""
+    _, teacher = opened(Asked(str(folder), guidance=1.0))
+    recipe = load_recipe(name, computed(name, [], teacher))
+    labels = fitting(teacher, recipe).view.process.label(recipe.sampler.schedule.points(4))
+    assert labels.min().round(decimals=6) == 1
+
+
 def test_pure_noise_is_what_stock_pipelines_start_from(data: Encoded) -> None:
     teacher, z = data.pipe.model(), torch.randn(2, 4, 8, 8)
     moved, level = fitting(teacher, load_recipe("cd")).view, torch.tensor([2.5, 0.3], dtype=torch.float64)

@@ -1,7 +1,8 @@
 """A recipe made to suit the pipeline that it is to distil: its guidance, and times that its samplers can name."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 
@@ -16,6 +17,8 @@ from fewstep.sampling import FewStep, Sampler
 from fewstep.times import Explicit
 
 __all__ = ["computed", "fitting"]
+
+Entries: TypeAlias = Callable[[Sequence[int | float]], list[float]]
 
 LISTED = ("explicit", "levels")  # in a recipe that counts noise levels: lists of them
 LEVELLED = ("karras", "rectified")  # schedules that begin at their highest level
@@ -43,10 +46,12 @@ def computed(name: str, settings: Sequence[str], model: Model) -> list[str]:
     sampler, path = load_recipe(name, settings).sampler, model.view.process
     if _counts_levels(sampler, path):
         levels = Levels(path, path.sigma_data)
-        own += _on_entries(document.values, levels, "")
+        least = levels.least if isinstance(sampler, FewStep) and sampler.gamma == 1 else 0.0
+        entries = partial(_entries, levels, least)
+        own += _on_entries(document.values, entries, "")
         sampler = load_recipe(name, [*settings, *own]).sampler
         if isinstance(sampler, FewStep) and not isinstance(sampler.schedule, Explicit):
-            own += [f"sampler.few_step.schedule={{explicit: {_entries(sampler.grid(), levels)}}}"]
+            own += [f"sampler.few_step.schedule={{explicit: {entries(sampler.grid())}}}"]
     return [*own, *(f"{BEGINS}{setting}" for setting in before)]
 
 
@@ -143,21 +148,25 @@ def _below(values: object) -> Iterator[tuple[str | int, Any]]:
         yield from enumerate(values)
 
 
-def _on_entries(values: object, levels: Levels, path: str) -> list[str]:
+def _on_entries(values: object, entries: Entries, path: str) -> list[str]:
     """Return settings that move every noise level below ``values``, which stand at ``path``, to one that has a name."""
     found = []
     for key, value in _below(values):
         place, within = f"{path}.{key}".lstrip("."), path.rpartition(".")[2]
         if key in LISTED:
-            found += [f"{place}={_entries(value, levels)}"]
+            found += [f"{place}={entries(value)}"]
         elif (key == "start" and within != "cosine") or (key == "high" and within in LEVELLED):
-            found += [f"{place}={_entries([value], levels)[0]}"]
+            found += [f"{place}={entries([value])[0]}"]
         else:
-            found += _on_entries(value, levels, place)
+            found += _on_entries(value, entries, place)
     return found
 
 
-def _entries(times: Sequence[int | float], levels: Levels) -> list[float]:
-    """Return the levels that have names, next to noise levels and below them; those that fall together once."""
-    entries: list[float] = levels.entry(torch.tensor(times, dtype=torch.float64)).tolist()
-    return list(dict.fromkeys(entries))
+def _entries(levels: Levels, least: float, times: Sequence[int | float]) -> list[float]:
+    """Return the levels that have names, next to noise levels and below them; those that fall together once.
+
+    ``least`` is the lowest of them: where all the noise is put back, that at which stock schedulers can do so.
+    """
+    wanted = torch.tensor(times, dtype=torch.float64).clamp_min(least)
+    found: list[float] = levels.entry(wanted).tolist()
+    return list(dict.fromkeys(found))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import built
+from tiny import built, random_lora
 
 import fewstep as fs
 from fewstep.cli import planning
@@ -88,6 +88,23 @@ def test_size_is_a_side_or_a_square(size: int | None, resolution: str | None, si
 def test_other_sizes_are_refused(size: int | None, resolution: str) -> None:
     with pytest.raises(fs.DataError, match="both the same"):
         size_of(Asked("x", size), resolution)
+
+
+@pytest.mark.parametrize("name", ["style", "start"])
+def test_a_lora_at_a_weight_is_planned_as_at_any_other(
+    name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks: list[Ask] = []
+
+    def stop(ask: Ask) -> None:
+        asks.append(ask)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planning, "plan", stop)
+    file = Path(f"{random_lora(folder, tmp_path / 'lora')}:0.5")
+    with pytest.raises(KeyboardInterrupt):
+        print_plan(order(folder), Asked(str(folder), guidance=3.0, **{name: file}), Target(steps=2), Machine())
+    assert (asks[0].origin is None) == (name == "style")
 
 
 @pytest.mark.slow

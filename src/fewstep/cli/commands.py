@@ -78,6 +78,7 @@ def plan(
     guidance: told.Scale = None,
     start: told.Start = None,
     like: told.Like = None,
+    config: told.Config = None,
     devices: Annotated[int, typer.Option(min=1, metavar="N", help="How many train together.")] = 1,
     memory: told.Memory = None,
     settings: told.Settings = None,
@@ -85,7 +86,7 @@ def plan(
     """Say what a distillation will take: memory, calls, hours."""
     from fewstep.cli import planning, training
 
-    asked = training.Asked(teacher, size, style, guidance, start, like)
+    asked = training.Asked(teacher, size, style, guidance, start, like, config)
     order = training.Order(recipe or training.best_for(teacher), Path(), 0, settings or (), quiet=False)
     target, machine = planning.Target(steps, resolution, lora), planning.Machine(devices, memory)
     planning.print_plan(order, asked, target, machine)

@@ -17,7 +17,7 @@ from fewstep.jobs import judge_for
 from fewstep.jobs.advise import changes
 from fewstep.jobs.ask import Ask, resized
 from fewstep.jobs.origin import data_for
-from fewstep.jobs.pipelines import example_of, pipe_of
+from fewstep.jobs.pipelines import example_of, pipe_of, unweighed
 from fewstep.jobs.plan import plan
 from fewstep.model import Model
 from fewstep.recipes import Recipe
@@ -47,7 +47,7 @@ class Target:
 def print_plan(order: Order, asked: Asked, target: Target, machine: Machine) -> None:
     """Plan a distillation and print what came out."""
     if is_pipeline(asked.place):
-        asked = replace(asked, size=size_of(asked, target.resolution))
+        asked = unweighed(replace(asked, size=size_of(asked, target.resolution)))
     given = open_given(order, asked, target.steps, target.rank)
     pipe = given.pipe or (pipe_of(given.teacher) if "pipeline" in given.teacher.facts else None)
     if pipe is None:

@@ -17,7 +17,7 @@ from fewstep.interop import Encoded, Pipe, as_folder, is_pipeline, open_pipe
 from fewstep.interop.published import as_published, published
 from fewstep.jobs.machine import this_machine
 from fewstep.jobs.progress import bar
-from fewstep.jobs.weigh import at_weight, refuse_readers
+from fewstep.jobs.weigh import at_weight, parted, refuse_readers
 from fewstep.model import Model
 from fewstep.sampling import FewStep
 from fewstep.store import load_model
@@ -38,6 +38,7 @@ __all__ = [
     "settled",
     "started",
     "starting",
+    "unweighed",
     "weighed",
 ]
 
@@ -113,6 +114,12 @@ def weighed(asked: Asked, folder: Path) -> Asked:
     usual = 1.0 if asked.like is None else published(asked.like).weight
     style = None if asked.style is None else at_weight(asked.style, folder)
     start = None if asked.start is None else at_weight(asked.start, folder, usual)
+    return replace(asked, style=style, start=start)
+
+
+def unweighed(asked: Asked) -> Asked:
+    """Return the same with the files of its LoRAs alone: at which weight they are merged takes no memory."""
+    style, start = (None if each is None else parted(each)[0] for each in (asked.style, asked.start))
     return replace(asked, style=style, start=start)
 
 

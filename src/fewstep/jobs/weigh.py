@@ -8,10 +8,10 @@ from torch import Tensor
 
 from fewstep.errors import WeightsError
 from fewstep.files import write_whole
+from fewstep.interop.style import LORA_FILE
 
-__all__ = ["at_weight", "refuse_readers"]
+__all__ = ["at_weight", "parted", "refuse_readers"]
 
-NAME = "pytorch_lora_weights.safetensors"  # diffusers', of the file in a folder
 UPS = (
     "lora_B.weight",
     "lora.up.weight",
@@ -27,7 +27,7 @@ def at_weight(style: Path | str, folder: Path, otherwise: float = 1.0) -> Path:
     At a weight other than 1 that is a copy in ``folder``.  Raises ``WeightsError`` for a file that cannot be read, or
     that changes more than low-rank matrices do.
     """
-    path, weight = _parted(str(style), otherwise)
+    path, weight = parted(style, otherwise)
     if weight == 1:
         return path
     tensors, words = _read(path)
@@ -53,7 +53,7 @@ def refuse_readers(path: Path) -> None:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return tensors and metadata of a LoRA file, or of that in a folder."""
-    file = path / NAME if path.is_dir() else path
+    file = path / LORA_FILE if path.is_dir() else path
     try:
         with safe_open(file, "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -62,9 +62,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{file} is no LoRA file that can be read ({error}). Give a .safetensors file.") from error
 
 
-def _parted(style: str, otherwise: float) -> tuple[Path, float]:
-    """Return file and weight; a colon with no number behind it belongs to the name."""
-    name, colon, weight = style.rpartition(":")
+def parted(style: Path | str, otherwise: float = 1.0) -> tuple[Path, float]:
+    """Return file and weight of ``FILE[:WEIGHT]``; a colon with no number behind it belongs to the name."""
+    name, colon, weight = str(style).rpartition(":")
     try:
         return (Path(name), float(weight)) if colon else (Path(style), otherwise)
     except ValueError:

@@ -25,11 +25,12 @@ from fewstep.export.timetable import Timetable, timetable
 from fewstep.export.verify import FEW, verify
 from fewstep.files import whole_folder, write_whole
 from fewstep.interop.own import reads_adapters
+from fewstep.interop.style import LORA_FILE
 
 __all__ = ["FORMS", "Wanted", "export"]
 
 FORMS = ("lora", "folder", "kohya")
-LORA, KOHYA = "pytorch_lora_weights.safetensors", "few_step_lora.safetensors"
+KOHYA = "few_step_lora.safetensors"
 SHARD = "10GB"
 
 
@@ -109,9 +110,9 @@ def _lora(student: Student, table: Timetable, draft: Path) -> str:
     """Write an adapter as diffusers does, and the scheduler."""
     adapter, prefix = student.adapter, student.pipe.family.BACKBONE
     if adapter is not None:
-        write_whole(draft / LORA, save(adapter.tensors(prefix), adapter.metadata(prefix)))
+        write_whole(draft / LORA_FILE, save(adapter.tensors(prefix), adapter.metadata(prefix)))
     table.scheduler.save_pretrained(draft / "scheduler")
-    return LORA
+    return LORA_FILE
 
 
 def _kohya(student: Student, table: Timetable, draft: Path) -> str:

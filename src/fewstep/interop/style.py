@@ -8,11 +8,12 @@ from torch import nn
 from fewstep.errors import WeightsError
 from fewstep.interop.families import Family
 from fewstep.interop.listening import KEYED, listening
+from fewstep.interop.own import reads_adapters
 from fewstep.interop.quiet import quiet
 
-__all__ = ["merge_style"]
+__all__ = ["LORA_FILE", "merge_style"]
 
-FILE = "pytorch_lora_weights.safetensors"
+LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers', in a folder
 SIDES = (".lora", ".alpha", ".dora_scale")  # what follows the name of a layer, as the readers spell it
 
 
@@ -22,12 +23,12 @@ def merge_style(pipeline: Any, family: Family, path: Path) -> None:
     Raises ``WeightsError`` for a file that is none, cannot be read, was made for another base, has keys that the
     reader drops, or changes nothing.
     """
-    file = path / FILE if path.is_dir() else path
+    file = path / LORA_FILE if path.is_dir() else path
     if not file.is_file():
         raise WeightsError(f"There is no LoRA file {file}. Give a .safetensors file, or a folder that holds one.")
     if file.suffix != ".safetensors":
         raise WeightsError(f"{file} is no .safetensors file, and no other kind is read. Convert it, and give that.")
-    if "load_lora_weights" not in dir(type(pipeline)):
+    if not reads_adapters(pipeline):
         raise WeightsError(f"A {type(pipeline).__name__} takes no LoRA, but {file} was given. Leave it out.")
     told = {"weight_name": file.name, "use_safetensors": True, "local_files_only": True}
     try:

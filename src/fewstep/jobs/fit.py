@@ -157,6 +157,7 @@ def _prepare(
         maker.to(accelerator.device)
         with accelerator.main_process_first():
             own = options.folder / "pairs"
+            maker = replace(maker, at_once=recipe.at_once)
             source = pairs_for(recipe.pairs, maker, labels, own, options.show, options.pairs)
     for model in filter(None, given):
         model.to("cpu")  # networks are built and checked there

@@ -1,4 +1,4 @@
-"""Every recipe that distils, on a tiny Stable Diffusion: exported as was said before its training, or refused at once."""
+"""Every recipe that distils, on a tiny Stable Diffusion: exported as said before its training, or refused at once."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -1,8 +1,10 @@
 """Prompts on the command line: those that are not read whole are said, and their pipeline is opened once."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -47,6 +49,20 @@ def test_negative_prompts_are_counted_too(fewstep, base: Path, tmp_path: Path) -
     answer = fewstep(*words)
     assert answer.code == 0, answer.err
     assert "1 of 2 prompts is longer" in answer.out
+
+
+@pytest.mark.parametrize(("negative", "said"), [(LONG, "2 of 3 prompts are longer"), ("0", "1 of 2 prompts is longer")])
+def test_without_a_label_the_prompts_of_the_data_and_the_negative_one_are_counted(
+    fewstep, base: Path, tmp_path: Path, negative: str, said: str
+) -> None:
+    """A number is that of an item, which is asked for as well here."""
+    run = copytree(base / "run", tmp_path / "run")
+    (tmp_path / "words.txt").write_text("a very very long prompt\na disc\n")
+    (run / "command.json").write_text(json.dumps({"command": "", "data": str(tmp_path / "words.txt")}))
+    words = ["sample", run, "--negative", negative, "--nag", 2, "--count", 2, "--out", tmp_path / "a.png"]
+    answer = fewstep(*words)
+    assert answer.code == 0, answer.err
+    assert said in answer.out
 
 
 def test_short_prompts_need_no_word(fewstep, base: Path, tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_negative_prompts_in_one_pass(name: str) -> None:
     torch.testing.assert_close(alone, changed[1:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_nasa_turns_every_family_away_and_begins_at_nothing(name: str) -> None:
+    """At scale 0 not a bit changes; from there the image moves in proportion to the scale, as far as that is small."""
+    net, x, label, c, negative = asked(opened(name))
+    plain = net(x, label, c)
+    assert net(x, label, c, away=NASA(0.0).against(negative)).equal(plain)
+    near, twice, far = (net(x, label, c, away=NASA(a).against(negative)) for a in (0.02, 0.04, 0.3))
+    assert ((twice - plain) - 2 * (near - plain)).std() < 0.1 * (twice - plain).std()
+    other = net(x, label, c, away=NASA(0.3).against(negative.flip(0)))
+    assert min((a - b).flatten(1).std(1).min() for a, b in ((plain, far), (far, other))) > 1e-4
+
+
 @pytest.mark.parametrize("name", ["pixart", "sana"])
 def test_padding_of_both_prompts_is_masked(name: str) -> None:
     net, x, label, c, negative = asked(opened(name))
@@ -138,8 +150,9 @@ def placed(count: int) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-def test_double_block_of_flux_by_hand() -> None:
-    with alone("flux", "transformer_blocks.0.attn", STRONG, 5) as attn:
+@pytest.mark.parametrize("rule", [STRONG, NASA(0.3)], ids=str)
+def test_double_block_of_flux_by_hand(rule: Away) -> None:
+    with alone("flux", "transformer_blocks.0.attn", rule, 5) as attn:
         x, text, (cos, sin) = drawn(2, 6, 16), drawn(2, 10, 16), placed(16)
         image, texts = attn(x, text, None, (cos, sin))
         z = []
@@ -151,12 +164,13 @@ def test_double_block_of_flux_by_hand() -> None:
             v = torch.cat([attn.add_v_proj(t), attn.to_v(x)], 1)
             q, k = (rotated(each, 1, cos[places], sin[places]) for each in (q, k))
             z.append(softmax_attention(q, k, v, 1))
-        torch.testing.assert_close(image, attn.to_out[0](STRONG.mix(z[0][:, 5:], z[1][:, 5:])))
+        torch.testing.assert_close(image, attn.to_out[0](rule.mix(z[0][:, 5:], z[1][:, 5:])))
         torch.testing.assert_close(texts, attn.to_add_out(torch.cat([z[0][:, :5], z[1][:, :5]], 1)))
 
 
-def test_single_block_of_flux_by_hand() -> None:
-    with alone("flux", "single_transformer_blocks.0.attn", STRONG, 5) as attn:
+@pytest.mark.parametrize("rule", [STRONG, NASA(0.3)], ids=str)
+def test_single_block_of_flux_by_hand(rule: Away) -> None:
+    with alone("flux", "single_transformer_blocks.0.attn", rule, 5) as attn:
         x, (cos, sin) = drawn(2, 16, 16), placed(16)
         found = attn(x, image_rotary_emb=(cos, sin))
         z = []
@@ -165,8 +179,36 @@ def test_single_block_of_flux_by_hand() -> None:
             q, k = attn.norm_q(attn.to_q(x[:, places])), attn.norm_k(attn.to_k(x[:, places]))
             q, k = (rotated(each, 1, cos[places], sin[places]) for each in (q, k))
             z.append(softmax_attention(q, k, attn.to_v(x[:, places]), 1))
-        wanted = [z[0][:, :5], z[1][:, :5], STRONG.mix(z[0][:, 5:], z[1][:, 5:])]
+        wanted = [z[0][:, :5], z[1][:, :5], rule.mix(z[0][:, 5:], z[1][:, 5:])]
         torch.testing.assert_close(found, torch.cat(wanted, 1))
+
+
+KINDS = {
+    "sd": "down_blocks.0.attentions.0.transformer_blocks.0.attn2",
+    "pixart": "transformer_blocks.0.attn2",
+    "sana": "transformer_blocks.0.attn2",
+    "sd3": "transformer_blocks.0.attn",
+    "flux": "transformer_blocks.0.attn",
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nasa_is_linear_in_its_scale_and_takes_equal_prompts_away(name: str) -> None:
+    """What the image gets of equal prompts is 1 - a of it, and the bias of the projection behind it enters once."""
+    found = []
+    for scale in (0.0, 1.0, 0.3):
+        with alone(name, KINDS[name], NASA(scale), 5) as attn:
+            x, text = drawn(2, 6, attn.query_dim), drawn(2, 5, attn.to_k.in_features)
+            turns = {"image_rotary_emb": placed(16)} if name == "flux" else {}
+            same = {key: tuple(torch.cat([p[:5], p[:5], p[10:]]) for p in pair) for key, pair in turns.items()}
+            bias = attn.to_out[0].bias
+            for other, told in ((text.flip(0), turns), (text, same)):
+                made = attn(x, encoder_hidden_states=torch.cat([text, other], 1), **told)
+                found.append(made if isinstance(made, Tensor) else made[0])
+    (none, alike), (whole, gone), (some, left) = (found[i : i + 2] for i in (0, 2, 4))
+    torch.testing.assert_close(some - none, 0.3 * (whole - none))
+    torch.testing.assert_close(left - bias, 0.7 * (alike - bias))
+    torch.testing.assert_close(gone, bias.expand_as(gone))
 
 
 def test_tokens_of_the_prompt_do_not_see_the_negative_one() -> None:

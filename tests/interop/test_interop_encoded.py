@@ -1,5 +1,6 @@
 """Latents and prompts are those of the pipeline, encoded once, and their images are what is judged."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,47 @@ def test_checker_reads_the_decoded_images(data: Encoded) -> None:
     assert checker.right(batch.x0, batch.c).tolist() == plain.right(images, asked).tolist()
     assert checker.kind(batch.c).tolist() == plain.kind(asked).tolist()
     assert checker.kind(torch.zeros_like(batch.c)).tolist() == [-1] * 12
+
+
+class Pooled(torch.nn.Module):
+    """A network that judges, of which every answer is that to one image alone; keeps what it is to learn from."""
+
+    def __init__(self, seen: torch.Tensor) -> None:
+        super().__init__()
+        self.trunk, self.seen = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten()), seen.clone()
+
+
+def test_judge_decodes_in_parts_to_the_same_bits(
+    data: Encoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the network that judges learns from, remembers and looks at does not depend on the parts, or on the file."""
+    batch, sizes, pictures, made = data.batch(range(20)), list[int](), Encoded.pictures, list[Pooled]()
+    monkeypatch.setattr("fewstep.interop.pipe.AT_ONCE", 4)
+    measure = import_module("fewstep.jobs.measure")
+    monkeypatch.setattr(measure, "cached_classifier", lambda seen, *_: made.append(Pooled(seen)) or made[-1])
+    monkeypatch.setattr(Encoded, "pictures", lambda self, x: sizes.append(len(x)) or pictures(self, x))
+    found = []
+    for part, most in ((512, 1 << 30), (8, 0)):
+        monkeypatch.setattr("fewstep.evaluate.parts.PART", part)
+        monkeypatch.setattr("fewstep.evaluate.parts.MOST", most)
+        sizes.clear()
+        judge = fs.judge_for(data, cache=tmp_path)
+        row = judge.judge(0.9 * batch.x0, batch.c, model="m", steps=1, calls=1)
+        found.append((judge.features, judge.described(0.9 * batch.x0), row))
+        assert max(sizes) == min(part, 40)
+    (features, seen, row), (others, again, other) = found
+    assert made[0].seen.equal(made[1].seen)
+    assert made[0].seen.shape == (40, 3, 16, 16)
+    assert features.equal(others)
+    assert seen.equal(again)
+    assert row == other
+
+
+def test_features_of_ones_own_need_no_classifier(data: Encoded, tmp_path: Path) -> None:
+    own = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten())
+    judge = fs.judge_for(data, own, tmp_path / "cache")
+    assert judge.features.equal(own(data.pictures(data.batch(range(40)).x0)).double())
+    assert not (tmp_path / "cache").exists()
 
 
 def test_prompt_of_a_person_is_asked_for(data: Encoded, pipe: Pipe) -> None:

@@ -8,13 +8,11 @@ import torch
 from tiny import built
 
 import fewstep as fs
-from fewstep.cli.training import _unread
 from fewstep.data.shapes import Shapes
 from fewstep.interop import Encoded, Pipe, open_pipe
 from fewstep.interop.bridge import family_named
 from fewstep.jobs import pipelines
 from fewstep.jobs.pipelines import Asked, opened, settled
-from fewstep.recipes import load_recipe
 
 TEXT = ("sd", "sdxl", "sd3", "flux", "pixart", "sana")
 
@@ -56,14 +54,3 @@ def test_autoencoder_that_float16_is_too_narrow_for_keeps_float32() -> None:
 def test_unknown_precision_is_refused() -> None:
     with pytest.raises(fs.RecipeError, match=r"no precision 'bf16' of a pipeline; .*bfloat16"):
         settled(pipe_of("sd"), "bf16")
-
-
-def test_adapter_that_nobody_will_read_is_said_before_it_is_trained() -> None:
-    recipe, pixart = load_recipe("dmd2-text"), pipe_of("pixart")
-    said = _unread(recipe, pixart)
-    assert said == {
-        "adapter": "PixArtSigmaPipeline of diffusers reads no LoRA files: such a student is exported with "
-        "--form folder only"
-    }
-    assert _unread(load_recipe("dmd2-text", ["learners.student.lora=null"]), pixart) == {}
-    assert _unread(recipe, pipe_of("sana")) == {}

@@ -86,6 +86,16 @@ def test_more_pairs_than_are_solved_at_once_keep_their_paths(tmp_path):
     assert len(batch.path) == 600
 
 
+def test_as_many_are_solved_together_as_the_teacher_samples_at_once(tmp_path):
+    sizes, model = list[int](), replace(teacher(), at_once=3)
+    model.view.net.register_forward_pre_hook(lambda net, args: sizes.append(len(args[0])))
+    lots, whole = everything(made(tmp_path / "lots", model=model)), everything(made(tmp_path / "whole"))
+    assert set(sizes) == {1, 2, 3}  # shards of 8 and a last one of 4
+    assert lots.z.equal(whole.z)
+    assert lots.c.equal(whole.c)
+    torch.testing.assert_close((lots.x0, lots.path), (whole.x0, whole.path), rtol=1e-5, atol=1e-5)
+
+
 def test_one_step_keeps_its_beginning(tmp_path):
     batch = everything(made(tmp_path, replace(SPEC, steps=1)))
     assert batch.path.shape == (20, 1, 2)

@@ -12,7 +12,7 @@ import fewstep as fs
 from fewstep.jobs.advise import Change, changes
 from fewstep.jobs.ask import Ask, resized
 from fewstep.jobs.hours import Pace
-from fewstep.jobs.memory import LOOKS, PICTURES, TEACHERS, UPDATES, Memory, Rise
+from fewstep.jobs.memory import LOOKS, PAIRS, PICTURES, TEACHERS, UPDATES, Memory, Rise, _pairs, together
 from fewstep.jobs.plan import Plan, measured
 from fewstep.networks import UNet
 from fewstep.recipes import Recipe, load_recipe
@@ -20,6 +20,7 @@ from fewstep.training.held import Held
 
 BRIEF = ("steps=40", "batch=16", "judged=128", "learners.student.every=1")
 LEVEL = Rise(0.0, 0.0, 1)
+HELD = Held("student", 1, 1, 2, {}, 1, 0)
 SPARE = "learners.student.averages={ema: {decay: 0.99}, slow: {decay: 0.999}}"
 
 
@@ -119,6 +120,35 @@ def test_where_pictures_take_the_most_fewer_are_to_be_judged(planned):
     made = planned("cd").advised(Rise(0.0, 1e6, 16), **{PICTURES: Rise(5e8, 1e6, 128)})
     assert not [each for each in made if "batch" in each.typed or "at_once" in each.typed]
     assert of(made, "judged=64").memory.beside[PICTURES].total == 5e8 + 80e6
+
+
+def test_pairs_count_with_the_models_that_are_there_then():
+    """They are made before there are learners."""
+    memory = Memory([HELD], 5.0, {UPDATES: Rise(0.0, 1.0, 4)}, 12.0, before=Rise(3.0, 1.0, 8))
+    assert (memory.early, memory.peak, memory.fits) == (True, 16.0, False)
+    assert replace(memory, before=Rise(3.0, 1.0, 2)).peak == 5.0 + 2.0 + 4.0
+
+
+def test_where_pairs_take_the_most_smaller_lots_are_advised(planned):
+    case = planned("kd", "pairs.count=400")
+    found = replace(case.found, memory=replace(case.found.memory, before=Rise(1e9, 1e8, 400)))
+    made = replace(case, found=found).advised(Rise(0.0, 1e6, 16))
+    assert of(made, "at_once=200").memory.peak == pytest.approx(1e8 + 1e9 + 200 * 1e8)
+    assert not [each for each in made if "batch" in each.typed]
+
+
+def test_making_pairs_is_measured():
+    """Beside the teacher, and on the CPU a shard of them."""
+    ask = asked("kd", "pairs.count=64", "pairs.steps=2", "at_once=60")
+    before = _pairs(ask.recipe.pairs, ask, cuda=False)
+    held = sum(each.nbytes for each in ask.teacher.view.net.parameters()) + 2 * 64 * 4 * 8 * 8
+    assert before.fixed >= held
+    assert 64 * 4 < before.each < 1e6
+    assert together(ask.recipe, 10)[PAIRS] == 60
+    assert (before.fixed, before.each) == (
+        _pairs(ask.recipe.pairs, ask, cuda=True).fixed + 2 * 64 * 4 * 8 * 8,
+        before.each,
+    )
 
 
 def test_the_first_number_that_fits_is_advised(planned):

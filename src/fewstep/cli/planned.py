@@ -7,7 +7,7 @@ from rich.table import Table
 from torch import nn
 
 from fewstep.jobs.advise import Change
-from fewstep.jobs.memory import Memory
+from fewstep.jobs.memory import PAIRS, Memory
 from fewstep.jobs.plan import Plan
 
 __all__ = ["change_words", "memory_words", "networks_table", "parts_words", "time_words"]
@@ -35,7 +35,9 @@ def memory_words(memory: Memory) -> dict[str, str]:
     what = memory.dearest
     parts = f"{memory.base / MB:,.0f} the process, {memory.kept / MB:,.0f} networks"
     parts += f", {memory.beside[what].total / MB:,.0f} for {what}"
-    if memory.devices > 1:
+    if memory.before is not None and memory.early:
+        parts = f"{memory.base / MB:,.0f} the process, {memory.before.total / MB:,.0f} for {PAIRS}, with the teacher"
+    elif memory.devices > 1:
         parts += f", {memory.buckets / MB:,.0f} for the exchange of gradients"
     fits = "fits" if memory.fits else "does not fit"
     return {

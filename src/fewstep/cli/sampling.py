@@ -13,7 +13,7 @@ from fewstep.data import Data, read_further
 from fewstep.errors import DataError
 from fewstep.evaluate import grid, write_wav
 from fewstep.guidance import NAG, PromptSwitch
-from fewstep.interop import Pipe, is_pipeline, open_pipe
+from fewstep.interop import Encoded, Pipe, is_pipeline, open_pipe
 from fewstep.jobs.origin import data_for
 from fewstep.jobs.pipelines import as_asked, model_at, pipe_of, settled
 from fewstep.labels import label_index
@@ -108,7 +108,7 @@ def _picture(model: Model, data: Data | None, request: Request, out: Path, scale
     else:
         c = _conditions(model, data, request)
         first = None if request.first is None else _condition(data, request.first, "--first")
-        said, (model, begun) = _asked(data, c), _beginning(model, request, first)
+        said, (model, begun) = _asked(data, c) | {"prompts": _unread(data, request)}, _beginning(model, request, first)
         images, seconds = _timed(model, request, c, _negative(model, data, request))
     shown = images if data is None else data.pictures(images)
     _draw(shown, out, scale, request, _said(_words(model, request, "image") | said | begun, seconds))
@@ -163,6 +163,17 @@ def _asked(data: Data, c: Tensor | None) -> dict[str, str]:
     """Say what the first conditions ask for."""
     asked = [] if c is None or data.checker is None else data.checker.words(c)
     return {"asked for": "; ".join(asked[:4]) + ("; ..." if len(asked) > 4 else "")}
+
+
+def _unread(data: Data, request: Request) -> str:
+    """Say which of the data's prompts that are asked for, and of a negative one, are not read whole; "" for none."""
+    if not isinstance(data, Encoded) or not data.condition:
+        return ""
+    numbers, away = [(request.seed + i) % len(data) for i in range(request.count)], request.negative
+    if away is not None and away.isdecimal() and int(away) < len(data):
+        numbers, away = [*numbers, int(away)], None
+    texts = [data.captions[number] for number in numbers] + ([] if away is None else [away])
+    return data.pipe.unread(list(dict.fromkeys(texts)))
 
 
 def _timed(

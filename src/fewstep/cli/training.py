@@ -11,12 +11,12 @@ from fewstep.cli.words import cache_folder, say, typed
 from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, RecipeError
 from fewstep.interop import Pipe, at_home, is_pipeline
-from fewstep.interop.own import reads_adapters
 from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
+from fewstep.jobs.foretell import foretold
 from fewstep.jobs.listing import check_parts, describe
 from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
-from fewstep.jobs.pipelines import Asked, encoded, in_folder, opened, prepare, started, starting, weighed
+from fewstep.jobs.pipelines import Asked, encoded, in_folder, opened, pipe_of, prepare, started, starting, weighed
 from fewstep.jobs.suited import computed, fitting
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read
@@ -88,9 +88,10 @@ def distill(order: Order, asked: Asked, data: str | None, steps: int | None, ran
     given, place = open_given(order, asked, steps, rank), Path(asked.place)
     if given.pipe is None or data is None:
         known = data_for(given.teacher, place, data)
+        say(_export(given))
         _run(given.order, given.recipe, known, data or _place(place, known), (given.teacher, place))
         return
-    say(_unread(given.recipe, given.pipe))
+    say(_export(given))
     latents = encoded(data, given.pipe, cache_folder(), given.itself)
     say(latents.describe())
     prepare(latents, not order.quiet)
@@ -128,12 +129,13 @@ def _written(order: Order, asked: Asked) -> Asked:
     return weighed(found, order.out / "styles")
 
 
-def _unread(recipe: Recipe, pipe: Pipe) -> dict[str, str]:
-    """Say it at once when a student learns an adapter that nobody will read."""
-    if recipe.learners["student"].lora is None or reads_adapters(pipe.pipeline):
+def _export(given: Given) -> dict[str, str]:
+    """Say at once how the student of a pipeline will be exported, or why not."""
+    teacher = given.teacher
+    if "pipeline" not in teacher.facts:
         return {}
-    kind = type(pipe.pipeline).__name__
-    return {"adapter": f"{kind} of diffusers reads no LoRA files: such a student is exported with --form folder only"}
+    pipe = given.pipe or pipe_of(teacher)
+    return {"export": foretold(given.recipe, given.order.settings, teacher, given.start, pipe).words}
 
 
 def _suited(order: Order, steps: int | None, teacher: Model) -> Order:

@@ -13,11 +13,13 @@ from fewstep.evaluate.judge import Judge
 from fewstep.evaluate.listening import Heard, Listening, heard_words, wav, write_wav
 from fewstep.evaluate.manifold import precision_recall
 from fewstep.evaluate.page import Report, write_report
+from fewstep.evaluate.parts import PART, held, in_parts
 from fewstep.evaluate.picture import Strip, grid, strip
 from fewstep.evaluate.rows import Row, read_rows, write_rows
 from fewstep.evaluate.table import markdown, rich_table
 
 __all__ = [
+    "PART",
     "Classifier",
     "Heard",
     "Judge",
@@ -31,6 +33,8 @@ __all__ = [
     "grid",
     "headline",
     "heard_words",
+    "held",
+    "in_parts",
     "kernel",
     "loss_curves",
     "markdown",

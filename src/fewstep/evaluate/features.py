@@ -165,6 +165,8 @@ def _checked(images: Tensor, labels: Tensor | None, classes: int) -> tuple[Tenso
             f"Labels must lie in 0 to {classes - 1}, or be -1 for no class; these lie in {int(labels.min())} to "
             f"{int(labels.max())}. Pass None for data without classes."
         )
+    if named.all():  # no copy of what may be large
+        return images.float(), labels
     return images[named].float(), labels[named]
 
 

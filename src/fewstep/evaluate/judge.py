@@ -12,6 +12,7 @@ from fewstep.evaluate.distances import frechet, kernel
 from fewstep.evaluate.diversity import spread, vendi
 from fewstep.evaluate.features import extract
 from fewstep.evaluate.manifold import precision_recall
+from fewstep.evaluate.parts import in_parts
 from fewstep.evaluate.pixels import clamped
 from fewstep.evaluate.rows import Row
 
@@ -59,7 +60,7 @@ class Judge:
             classifier.eval()
         images = _bounded(checker, images)
         accuracy, error = _right(classifier, checker, images, labels)
-        features = extract(features_net, _seen(checker, images))
+        features = _described(features_net, checker, images)
         return cls(features_net, classifier, features, labels, accuracy, checker, error)
 
     def without(self, classes: Sequence[int]) -> "Judge":
@@ -99,7 +100,7 @@ class Judge:
 
     def described(self, images: Tensor) -> Tensor:
         """The features of images, (n, d)."""
-        return extract(self.net, _seen(self.checker, _bounded(self.checker, images)))
+        return _described(self.net, self.checker, _bounded(self.checker, images))
 
     def judge(
         self,
@@ -144,8 +145,9 @@ def _bounded(checker: Checker | None, images: Tensor) -> Tensor:
     return images
 
 
-def _seen(checker: Checker | None, images: Tensor) -> Tensor:
-    return images if checker is None else checker.seen(images)
+def _described(net: nn.Module, checker: Checker | None, images: Tensor) -> Tensor:
+    """Return the features of items, of which pictures are made a part at a time."""
+    return in_parts(lambda part: extract(net, part if checker is None else checker.seen(part)), images)
 
 
 def _kinds(checker: Checker | None, labels: Tensor | None) -> Tensor | None:
@@ -163,7 +165,7 @@ def _right(
     if not asked.any():
         return None, None
     named, wanted = images[asked.to(images.device)].cpu(), labels[asked].cpu()
-    accuracy = float(checker.right(named, wanted).to(torch.float64).mean())
+    accuracy = float(in_parts(checker.right, named, wanted).to(torch.float64).mean())
     error = checker.loudness_error(named, wanted)
     return accuracy, None if error is None else float(error.to(torch.float64).mean())
 

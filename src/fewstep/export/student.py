@@ -41,6 +41,13 @@ class Student:
         Raises ``WeightsError`` for a model that no stock pipeline can run, and for another pipeline than the one it
         came from.
         """
+        student = cls.unmerged(model, pipe, file)
+        plain = merged(student.bridge).eval().requires_grad_(False)
+        return replace(student, model=replace(student.model, view=replace(student.model.view, net=plain)))
+
+    @classmethod
+    def unmerged(cls, model: Model, pipe: Pipe, file: LoraFile | None = None) -> "Student":
+        """Take one as ``of`` does, whose weights are to stay apart from its adapter: to ask how it can be exported."""
         _refuse_foreign(model, pipe)
         if file is None:
             adapter = Adapter.of_network(model.view.net)
@@ -48,8 +55,7 @@ class Student:
             base = pipe.model().view.net
             file.refuse_other(base, Path(LORA))
             adapter = Adapter.of_file(file, base)
-        plain, model = merged(model.view.net).eval().requires_grad_(False), at_home(model)
-        return cls(replace(model, view=replace(model.view, net=plain)), pipe, adapter)
+        return cls(at_home(model), pipe, adapter)
 
     @property
     def bridge(self) -> Bridge:

@@ -10,6 +10,7 @@ import torch
 
 from fewstep.errors import WeightsError
 from fewstep.export.student import Student
+from fewstep.interop.quiet import quiet
 from fewstep.predict import X0, Eps, V, Velocity
 from fewstep.process import Linear
 from fewstep.vp import VP
@@ -56,9 +57,10 @@ def timetable(student: Student, counts: Sequence[int]) -> Timetable:
     seen = {count: _labels(student, t) for count, t in times.items()}
     empty = Timetable(None, seen, sigmas, {}, _stochastic(student, counts), "flow", None, student.sampler.eta)
     ways = _flow(student, empty) if isinstance(process, Linear) else _discrete(student, empty)
-    for way, told in ways:
-        if all(_same(_walk(way.scheduler, count, told[count]), seen[count]) for count in counts):
-            return way
+    with quiet():  # of grids that are told
+        for way, told in ways:
+            if all(_same(_walk(way.scheduler, count, told[count]), seen[count]) for count in counts):
+                return way
     raise WeightsError(
         f"The student was trained at the time steps {seen}, at which no stock scheduler asks in the pipeline "
         f"{_kind(student)}. They know whole numbers on this path, and some pipelines even steps "

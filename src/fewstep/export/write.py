@@ -13,10 +13,11 @@ import diffusers
 from safetensors.torch import save
 from torch import Tensor
 
-from fewstep.errors import RecipeError, WeightsError, nearest
+from fewstep.errors import WeightsError
 from fewstep.evaluate import Row
 from fewstep.export.card import Card
 from fewstep.export.contract import contract
+from fewstep.export.forms import refuse_form
 from fewstep.export.fresh import PROOF
 from fewstep.export.kohya import kohya_tensors
 from fewstep.export.proof import Request, prove
@@ -24,12 +25,10 @@ from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable, timetable
 from fewstep.export.verify import FEW, verify
 from fewstep.files import whole_folder, write_whole
-from fewstep.interop.own import reads_adapters
 from fewstep.interop.style import LORA_FILE
 
-__all__ = ["FORMS", "Wanted", "export"]
+__all__ = ["Wanted", "export"]
 
-FORMS = ("lora", "folder", "kohya")
 KOHYA = "few_step_lora.safetensors"
 SHARD = "10GB"
 
@@ -57,13 +56,12 @@ def export(student: Student, out: Path, wanted: Wanted, check: Check | None = ve
     Raises ``WeightsError`` for a student that the form cannot hold and for an export that does not hold, and
     ``RecipeError`` for a form that there is none of.
     """
-    if wanted.form not in FORMS:
-        raise RecipeError(f"there is no form {wanted.form!r} of an export; {nearest(wanted.form, FORMS)}")
     if out.exists():
         raise WeightsError(f"{out} is there already. Give another folder, or remove it.")
+    refuse_form(student, wanted.form)
     table = timetable(student, wanted.steps or student.sampler.made_for)
+    _refuse_untrained(student, wanted.form)
     weights = {"lora": _lora, "kohya": _kohya, "folder": _folder}[wanted.form]
-    _refuse_unfit(student, wanted.form)
     few = contract(student, table, wanted.form, wanted.rows)
     with whole_folder(out) as draft:
         few["weight_name"] = weights(student, table, draft)
@@ -83,27 +81,12 @@ def export(student: Student, out: Path, wanted: Wanted, check: Check | None = ve
     return few
 
 
-def _refuse_unfit(student: Student, form: str) -> None:
-    """Raise when a form of adapters is asked for and there is none, or nobody who reads it."""
-    if form == "folder":
+def _refuse_untrained(student: Student, form: str) -> None:
+    """Raise for an adapter that has learned nothing."""
+    if form == "folder" or student.adapter is None:
         return
-    if student.adapter is None:
-        raise WeightsError(
-            f"The student learned with whole weights, which the form {form} has no place for. Export it with --form "
-            "folder, or distil with a learner that has 'lora'."
-        )
     if not any(up.any() for _, up in student.adapter.layers.values()):
         raise WeightsError("The adapter adds nothing: every B is zero, as before the first update. Train the student.")
-    if Path(student.pipe.place).is_file():
-        raise WeightsError(
-            f"The base of this adapter is a checkpoint in one file ({student.pipe.place}), which stock diffusers reads "
-            "in more than one way. Write it into a folder (fewstep.interop.as_folder, as `fewstep distill` does), open "
-            "that, and export on it; or export with --form folder."
-        )
-    if not reads_adapters(student.pipe.pipeline):
-        raise WeightsError(
-            f"{type(student.pipe.pipeline).__name__} of diffusers reads no LoRA files. Export with --form folder."
-        )
 
 
 def _lora(student: Student, table: Timetable, draft: Path) -> str:

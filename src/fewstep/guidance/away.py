@@ -79,8 +79,11 @@ class NASA(Away):
 
     The weights add up to 1 - a, so that equal prompts give (1 - a) Z: outputs shrink, which U-Nets bear for small a
     (0.1 for SD 1.5, 0.2 for SD 2.1; 0.5 for PixArt-alpha, 1 for a student that was trained with it) and multimodal
-    transformers do not; there take ``NAG``.
-    Source: SNOOPI, arXiv 2412.02687.
+    transformers do not; there take ``NAG``.  Exact: what an attention gives is linear in a, before and after the
+    projection, whose bias enters once.
+    Source: SNOOPI, arXiv 2412.02687, which writes cross-attention.  In joint attention Z+ and Z- are what the image's
+    tokens get of the image and one of the prompts, the text's tokens being left alone: so it is in the code of those
+    who compare with it (VSF, arXiv 2508.10931), and so *ours*.
     """
 
     scale: float = 0.1  # the paper's for SD 1.5

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fewstep.errors import FewstepError
 from fewstep.jobs.ask import Ask
-from fewstep.jobs.memory import LOOKS, UPDATES, Memory, together
+from fewstep.jobs.memory import LOOKS, PAIRS, UPDATES, Memory, together
 from fewstep.jobs.plan import Plan, measured
 from fewstep.jobs.pulse import conditions_of
 from fewstep.recipes import Recipe, spell
@@ -66,7 +66,8 @@ def _numbers(ask: Ask, recipe: Recipe) -> Iterator[list[Option]]:
         for by in parts
     ]  # fmt: skip
     yield [([f"batch={recipe.batch // by}"], f"noisier updates, in 1/{by} of the time") for by in parts]
-    lot = together(recipe, _known(ask))[LOOKS]
+    count = together(recipe, _known(ask))
+    lot = max(count[LOOKS], count[PAIRS])
     yield [([f"at_once={lot // by}"], "the same samples, fewer at a time, a little slower") for by in _halves(lot)]
     fewer = [recipe.judged // by for by in _halves(recipe.judged)]
     yield [([f"judged={count}"], "a less certain choice of the best weights") for count in fewer if count >= FEWEST]
@@ -103,7 +104,8 @@ def _memory(ask: Ask, found: Plan, recipe: Recipe) -> Memory:
     if cut > 1:
         updates = beside[UPDATES].at(recipe.batch // cut)
         beside[UPDATES] = replace(updates, fixed=updates.fixed + _waiting(found))
-    return replace(memory, beside=beside)
+    before = None if memory.before is None else memory.before.at(count[PAIRS])
+    return replace(memory, beside=beside, before=before)
 
 
 def _waiting(found: Plan) -> int:

@@ -21,7 +21,7 @@ from fewstep.jobs.machine import this_machine
 from fewstep.jobs.measure import judge_for
 from fewstep.jobs.origin import keep_illness
 from fewstep.jobs.pairs import pairs_for
-from fewstep.jobs.pipelines import KEPT
+from fewstep.jobs.pipelines import inherited
 from fewstep.jobs.progress import bar
 from fewstep.jobs.pulse import EVERY, Pulse, raw, room
 from fewstep.jobs.record import Record
@@ -126,9 +126,7 @@ def fit(
     facts = {"recipe": name, "source": recipe.source, "data": data.name, "seed": options.seed}
     if guided := recipe.guidance_range:
         facts["guidance range"] = list(guided)
-    given = start if start is not None and recipe.learners["student"].from_ == "origin" else teacher
-    inherited = {} if given is None else {key: given.facts[key] for key in KEPT if key in given.facts}
-    return _finish(run, facts | inherited)
+    return _finish(run, facts | inherited(recipe, teacher, start))
 
 
 def _begun(recipe: Recipe, data: Data, options: Options, teacher: Model | None) -> tuple[Model, Model | None]:
@@ -157,6 +155,7 @@ def _prepare(
         maker.to(accelerator.device)
         with accelerator.main_process_first():
             own = options.folder / "pairs"
+            maker = replace(maker, at_once=recipe.at_once)
             source = pairs_for(recipe.pairs, maker, labels, own, options.show, options.pairs)
     for model in filter(None, given):
         model.to("cpu")  # networks are built and checked there

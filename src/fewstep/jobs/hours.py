@@ -9,9 +9,10 @@ import torch
 from fewstep.jobs.ask import Ask
 from fewstep.jobs.health import SEEDS
 from fewstep.jobs.memory import FEW
+from fewstep.jobs.pairs import solved
 from fewstep.jobs.pulse import EVERY, beat_size, conditions_of, raw, room
 from fewstep.model import Model
-from fewstep.recipes import Assembly, PairsSpec, guide
+from fewstep.recipes import Assembly, PairsSpec
 
 __all__ = ["Pace", "judged_seconds", "spent_beside"]
 
@@ -79,16 +80,11 @@ def _seconds(ask: Ask, model: Model, steps: int) -> float:
     return seconds
 
 
-@torch.no_grad()
 def _pair_seconds(spec: PairsSpec, ask: Ask) -> float:
     """Return the seconds that a pair takes, after a warm-up."""
-    view, seconds = ask.teacher.view, 0.0
-    device = next(view.net.parameters()).device
-    times, guided = spec.schedule.steps(spec.steps), guide(view, spec.guidance)
+    seconds = 0.0
     for count in (FEW, TIMED):
-        items = ask.batch(count).to(device)
-        x = view.process.prior(torch.randn_like(items.x0), times[:1].to(device).expand(count))
-        start = time.perf_counter()
-        spec.solver(guided, x, times, items.c)
+        items, start = ask.batch(count), time.perf_counter()
+        solved(spec, ask.teacher, torch.randn_like(items.x0), items.c)
         seconds = (time.perf_counter() - start) / count
     return seconds

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fewstep.data import Data
 from fewstep.errors import DataError
-from fewstep.evaluate import Judge, Row, cached_classifier
+from fewstep.evaluate import Judge, Row, cached_classifier, held
 from fewstep.files import CACHE
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
@@ -24,14 +24,17 @@ def judge_for(data: Data, features: nn.Module | None = None, cache: Path = CACHE
     """Return a judge of items like ``data`` (at most 10,000 of them, evenly spread).
 
     ``features`` maps images, or what the data's own checker sees of items, to (n, d); without it a small classifier is
-    trained once from a fixed seed and kept in ``cache``.
+    trained once from a fixed seed and kept in ``cache``.  Pictures of latents are made a part at a time; while that
+    classifier learns from many, they lie in a file there.
     """
-    batch = data.batch(_spread(len(data), min(len(data), MOST)))
-    seen, kinds, classes = batch.x0, batch.c, len(data.classes)
-    checker = data.checker
-    if checker is not None and batch.c is not None:
-        seen, kinds, classes = checker.seen(batch.x0), checker.kind(batch.c), checker.kinds
-    classifier = cached_classifier(seen, kinds, classes, cache)
+    batch, checker = data.batch(_spread(len(data), min(len(data), MOST))), data.checker
+    if features is not None and not data.classes:
+        return Judge.of(batch.x0, batch.c, features, None, checker)
+    if checker is None or batch.c is None:
+        classifier = cached_classifier(batch.x0, batch.c, len(data.classes), cache)
+    else:
+        with held(checker.seen, batch.x0, cache) as seen:
+            classifier = cached_classifier(seen, checker.kind(batch.c), checker.kinds, cache)
     named = classifier if data.classes else None
     return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named, checker)
 

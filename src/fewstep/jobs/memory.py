@@ -11,23 +11,38 @@ import torch
 from accelerate import Accelerator
 
 from fewstep.batch import Batch
+from fewstep.evaluate import PART
 from fewstep.interop.pipe import AT_ONCE
 from fewstep.jobs.ask import Ask
 from fewstep.jobs.calibrate import Meter, peak_of
 from fewstep.jobs.health import SEEDS
+from fewstep.jobs.pairs import solved
 from fewstep.jobs.pulse import conditions_of
 from fewstep.model import Model
-from fewstep.recipes import Assembly, Recipe
+from fewstep.recipes import Assembly, PairsSpec, Recipe
 from fewstep.sampling import ManyStep
 from fewstep.training import Training
-from fewstep.training.held import Held
+from fewstep.training.held import Held, storage_bytes
 
-__all__ = ["FEW", "LOOKS", "PICTURES", "TEACHERS", "UPDATES", "Memory", "Rise", "least_of", "memory_of", "together"]
+__all__ = [
+    "FEW",
+    "LOOKS",
+    "PAIRS",
+    "PICTURES",
+    "TEACHERS",
+    "UPDATES",
+    "Memory",
+    "Rise",
+    "least_of",
+    "memory_of",
+    "together",
+]
 
 FEW = 2  # items of the smallest batch that is tried, in each piece that it is cut into
 ROOM = 0.8  # of the memory may be taken by what is tried
 JUDGED = 10_000  # real items that a judge holds, at most
 UPDATES, LOOKS, TEACHERS, PICTURES = "updates", "looks at samples", "samples of the teacher", "pictures of samples"
+PAIRS = "pairs before the training"
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,8 @@ class Memory:
     """What a distillation takes on each of ``devices``, in bytes, where so many are ``there``.
 
     ``held`` are the networks; ``base`` is the process without them; ``beside`` is what is taken for a while, by what
-    it is for, one after the other.
+    it is for, one after the other.  ``before`` is what pairs take that are made before, with the models that are held
+    then.
     """
 
     held: Sequence[Held]
@@ -68,6 +84,7 @@ class Memory:
     beside: Mapping[str, Rise]
     there: float
     devices: int = 1
+    before: Rise | None = None
 
     @property
     def kept(self) -> int:
@@ -85,8 +102,17 @@ class Memory:
         return max(self.beside, key=lambda name: self.beside[name].total)
 
     @property
+    def early(self) -> bool:
+        """Whether the most is taken before the training."""
+        return (
+            self.before is not None and self.before.total > self.kept + self.buckets + self.beside[self.dearest].total
+        )
+
+    @property
     def peak(self) -> float:
         """The most that is taken at once."""
+        if self.before is not None and self.early:
+            return self.base + self.before.total
         return self.base + self.kept + self.buckets + self.beside[self.dearest].total
 
     @property
@@ -106,7 +132,8 @@ def memory_of(ask: Ask, assembly: Assembly, accelerator: Accelerator) -> tuple[M
     rises = {UPDATES: turns} | _looks(ask, assembly, cuda)
     count = together(recipe, len(conditions_of(ask.teacher, ask.example.c)))
     beside = {name: rise.at(count[name]) for name, rise in rises.items()}
-    return Memory(held, base, beside, there, ask.devices), size
+    before = None if recipe.pairs is None else _pairs(recipe.pairs, ask, cuda).at(count[PAIRS])
+    return Memory(held, base, beside, there, ask.devices, before), size
 
 
 def least_of(recipe: Recipe) -> int:
@@ -116,12 +143,13 @@ def least_of(recipe: Recipe) -> int:
 
 def together(recipe: Recipe, known: int) -> dict[str, int]:
     """Return how many items there are together, by what they are for, where so many conditions are looked at."""
-    seen = max(recipe.judged, SEEDS * known)
+    seen, pairs = max(recipe.judged, SEEDS * known), recipe.pairs
     return {
+        PAIRS: 0 if pairs is None else min(recipe.at_once, pairs.shard, pairs.count),
         UPDATES: recipe.batch,
         LOOKS: min(recipe.at_once, seen),
         TEACHERS: min(recipe.at_once, SEEDS * known),
-        PICTURES: seen,
+        PICTURES: min(PART, seen),
     }
 
 
@@ -153,6 +181,17 @@ def _looks(ask: Ask, assembly: Assembly, cuda: bool) -> dict[str, Rise]:
         made.append(decode(ask.batch(count).x0)[0].nbytes)
 
     return found | {PICTURES: Rise(_measured(shown, 1).at(min(AT_ONCE, ask.recipe.judged)).total, float(made[0]), 0)}
+
+
+def _pairs(spec: PairsSpec, ask: Ask, cuda: bool) -> Rise:
+    """Return what it takes to make pairs, with the models that were given; a shard of them is there on the CPU."""
+    given = {id(net): net for net in (ask.teacher.view.net, (ask.origin or ask.teacher).view.net)}.values()
+    fixed = sum(storage_bytes((*net.parameters(), *net.buffers()), set()) for net in given)
+    if not cuda:
+        states = 2 + (spec.steps if spec.path else 0)
+        fixed += states * min(spec.shard, spec.count) * ask.example.x0[0].nbytes
+    made = _measured(lambda count: solved(spec, ask.teacher, ask.batch(count).x0, ask.batch(count).c), FEW)
+    return replace(made, fixed=made.fixed + fixed)
 
 
 def _few(model: Model) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,17 +20,18 @@ from fewstep.jobs.machine import this_machine
 from fewstep.jobs.progress import bar
 from fewstep.jobs.weigh import at_weight, parted, refuse_readers
 from fewstep.model import Model
+from fewstep.recipes import Recipe
 from fewstep.sampling import FewStep
 from fewstep.store import load_model
 from fewstep.times import Explicit
 
 __all__ = [
-    "KEPT",
     "Asked",
     "as_asked",
     "encoded",
     "example_of",
     "in_folder",
+    "inherited",
     "model_at",
     "models_at",
     "opened",
@@ -157,6 +159,12 @@ def starting(model: Model) -> list[str]:
         way = f"steps: {list(sampler.steps)}, {share}{guided}"
         settings += [f"sampler={{few_step: {{schedule: {{explicit: [{times}]}}, {way}}}}}"]
     return settings
+
+
+def inherited(recipe: Recipe, teacher: Model | None, start: Model | None) -> dict[str, Any]:
+    """Return the facts that a student keeps of the model that it stands on."""
+    given = start if start is not None and recipe.learners["student"].from_ == "origin" else teacher
+    return {} if given is None else {key: given.facts[key] for key in KEPT if key in given.facts}
 
 
 def pipe_of(model: Model) -> Pipe:

@@ -109,7 +109,8 @@ class Recipe:
 
     ``process`` and ``sigma_data`` are the teacher's unless given; without a teacher, ``sigma_data`` is measured.
     ``looks`` times the student is looked at, scored on ``judged`` samples, and saved; the best weights are the result.
-    At most ``at_once`` samples are drawn together meanwhile: fewer take less memory, and are the same.
+    At most ``at_once`` samples are drawn together meanwhile, and pairs made together before: fewer take less memory,
+    and are the same.
     ``keep`` names the average of the student that is sampled, judged and saved ("" = the weights themselves).
     ``family`` is the heading it is listed under.
     ``begins`` names the recipe whose result is this one's teacher; it is run first, on the teacher that is given if it

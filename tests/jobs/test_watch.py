@@ -54,6 +54,7 @@ def test_sparkline_shows_shape_and_what_is_not_finite():
     [
         ("look: score", "down"),
         ("look: frechet at 4", "down"),
+        ("look: wrong at 4", "down"),
         ("pulse: distance between seeds", "1"),
         ("pulse: colour drift", "down"),
         ("look: distance to the teacher", "down"),

@@ -102,6 +102,17 @@ class Judge:
         """The features of images, (n, d)."""
         return _described(self.net, self.checker, _bounded(self.checker, images))
 
+    def wrong(self, images: Tensor, labels: Tensor | None) -> float | None:
+        """The share of images that are not what was asked for, for choosing between checkpoints; never 0.
+
+        It is counted with one more that is wrong.  None where no checker tells: classes are seen in the distance, whose
+        features are a classifier's, but what captions ask for is not.
+        """
+        if self.checker is None:
+            return None
+        right, _ = _right(None, self.checker, _bounded(self.checker, images), labels)
+        return None if right is None else ((1 - right) * len(images) + 1) / (len(images) + 1)
+
     def judge(
         self,
         images: Tensor,

@@ -19,7 +19,7 @@ from fewstep.training.collapse import between
 __all__ = ["SEEDS", "Doctor", "features_of", "reference_of"]
 
 SEEDS = 8  # per condition
-DIVERGED = 10  # times the best distance so far; noise and curricula move it by less than three times
+DIVERGED = 10  # times the best score so far; noise and curricula move it by less than three times
 YOUNG = 200  # batches; a network that has seen fewer may still be flat
 
 
@@ -27,8 +27,9 @@ YOUNG = 200  # batches; a network that has seen fewer may still be flat
 class Doctor:
     """Monitors for every report, and a look at the samples of the weights that would be kept now and then.
 
-    The score is the geometric mean of the Frechet distances at the fewest and the most steps the model is made for;
-    lower is better.  It is for choosing between checkpoints, and for seeing a training that diverges: then ``pitfalls``
+    The score is the geometric mean of the Frechet distances at the fewest and the most steps the model is made for,
+    and where a checker tells whether captions are followed of the shares that are wrong: a student may come nearer to
+    the data, and leave what guidance had asked for.  Lower is better.  It is for choosing between checkpoints, and for seeing a training that diverges: then ``pitfalls``
     are named.  ``best`` is the best score so far.  ``teacher`` are the features of what the teacher makes of the seeds
     that are looked at, (conditions, seeds, d): with them a look says how far the student's samples are from these.
     """
@@ -56,16 +57,18 @@ class Doctor:
         seen = self.collapse.look(few, step, young=step < YOUNG, names=names)
         if self.teacher is not None:
             seen["distance to the teacher"] = _apart(features_of(self.judge, few), self.teacher)
-        distances = []
+        logs = []
         for steps in sorted({min(model.sampler.made_for), max(model.sampler.made_for)}):
             labels = labels_like(self.judge, self.samples) if model.conditional else None
             images = model.sample(range(FIRST_SEED, FIRST_SEED + self.samples), labels, steps)
-            seen[f"frechet at {steps}"] = self.judge.distance(images)
-            distances.append(math.log(max(seen[f"frechet at {steps}"], 1e-9)))
-        score = math.exp(sum(distances) / len(distances))
+            found = {"frechet": max(self.judge.distance(images), 1e-9), "wrong": self.judge.wrong(images, labels)}
+            told = {f"{name} at {steps}": value for name, value in found.items() if value is not None}
+            seen |= told
+            logs.append(sum(map(math.log, told.values())) / len(told))
+        score = math.exp(sum(logs) / len(logs))
         if score > DIVERGED * self.best:
             raise UnhealthyTraining(
-                f"At step {step} the distance to the data is {score:.3g}, {score / self.best:.0f} times the best so "
+                f"At step {step} the score is {score:.3g}, {score / self.best:.0f} times the best so "
                 f"far ({self.best:.3g}): the training has diverged. {self.pitfalls or 'Lower the learning rate.'}"
             )
         self.best = min(self.best, score)

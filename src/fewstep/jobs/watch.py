@@ -19,6 +19,7 @@ BARS = "▁▂▃▄▅▆▇█"
 GOOD: tuple[tuple[str, str], ...] = (  # what a name holds (the first counts) -> where it is good: down, or a number
     ("look: score", "down"),
     ("look: frechet", "down"),
+    ("look: wrong", "down"),
     ("colour drift", "down"),
     ("deviation", "1"),
     ("distance between", "1"),

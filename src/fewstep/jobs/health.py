@@ -28,10 +28,11 @@ class Doctor:
     """Monitors for every report, and a look at the samples of the weights that would be kept now and then.
 
     The score is the geometric mean of the Frechet distances at the fewest and the most steps the model is made for,
-    and where a checker tells whether captions are followed of the shares that are wrong: a student may come nearer to
-    the data, and leave what guidance had asked for.  Lower is better.  It is for choosing between checkpoints, and for seeing a training that diverges: then ``pitfalls``
-    are named.  ``best`` is the best score so far.  ``teacher`` are the features of what the teacher makes of the seeds
-    that are looked at, (conditions, seeds, d): with them a look says how far the student's samples are from these.
+    and, where a checker tells whether captions are followed, of the shares that are wrong: a student may come nearer to
+    the data and leave what guidance had asked for.  Lower is better.  It is for choosing between checkpoints, and for
+    seeing a training that diverges: then ``pitfalls`` are named.  ``best`` is the best score so far.  ``teacher`` are
+    the features of what the teacher makes of the seeds that are looked at, (conditions, seeds, d): with them a look
+    says how far the student's samples are from these.
     """
 
     judge: Judge

@@ -1,5 +1,6 @@
 """Decoupled learning: spatial weights on images first, then motion with the spatial part fixed (AnimateLCM)."""
 
+import shutil
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -124,6 +125,7 @@ def test_an_interrupted_second_stage_ends_in_equal_weights(student, teacher, dat
     assert (tmp_path / "begin" / "run.json").exists()
     assert checkpoints(tmp_path / "checkpoints")
     resumed = fs.distill(teacher, data, settings, "animatelcm")
+    shutil.copytree(tmp_path / "begin", tmp_path / "whole" / "begin")
     whole = fs.distill(teacher, data, replace(settings, out=tmp_path / "whole"), "animatelcm")
     assert all(torch.equal(weight, weights(whole)[name]) for name, weight in weights(resumed).items())
 

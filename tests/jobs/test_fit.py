@@ -89,7 +89,7 @@ def test_loading_gives_the_same_images(student, folder):
 
 def test_item_17_does_not_depend_on_the_batch(tmp_path, cache):
     """With weights so young that three steps do not enlarge the order of sums."""
-    young = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+    young = ("steps=12", "batch=8", "looks=1", "judged=16", "learners.student.network.unet.widths=[8, 8]")
     teacher = fs.train_teacher(fs.Digits(), options(tmp_path, cache, young))
     whole = teacher.sample(range(32), labels=[i % 10 for i in range(32)], steps=3)
     alone = teacher.sample([17], labels=[7], steps=3)

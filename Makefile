@@ -24,8 +24,9 @@ demo: venv
 test: $(VENV)/.stamp-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/mypy >$(VENV)/types.txt 2>&1 & types=$$!; echo "$(BIN)/mypy, beside:"; \
+	echo "$(BIN)/pytest -n 2 --dist worksteal"; $(BIN)/pytest -n 2 --dist worksteal; tests=$$?; \
+	wait $$types; types=$$?; echo "$(BIN)/mypy said:"; cat $(VENV)/types.txt; exit $$((tests | types))
 
 test-slow: $(VENV)/.stamp-test
 	$(BIN)/pytest -m slow -n 2 --dist worksteal

@@ -7,7 +7,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -236,8 +236,13 @@ def calls(module: Module, *names: str) -> list[str]:
 # --- imports
 
 
-def imports(module: Module) -> Iterator[tuple[ast.AST, str]]:
+@cache
+def imports(module: Module) -> tuple[tuple[ast.AST, str], ...]:
     """Each import that runs, wherever it stands: (where, dotted name); one for the type checker does not count."""
+    return tuple(_imports(module))
+
+
+def _imports(module: Module) -> Iterator[tuple[ast.AST, str]]:
     todo: list[ast.AST] = [module.tree]
     while todo:
         node = todo.pop()
@@ -278,6 +283,7 @@ def outer_imports(module: Module) -> Iterator[tuple[ast.AST, str]]:
 # --- tests
 
 
+@cache
 def tests_in(path: Path) -> list[ast.FunctionDef]:
     """The test functions of a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

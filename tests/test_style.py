@@ -243,10 +243,16 @@ def runs():
             yield pytest.param(path, True, id=f"{name}-slow", marks=pytest.mark.slow)
 
 
+BRIEF = ("steps=8", "batch=8", "looks=1", "judged=16")
+BRIEF_PAIRS = ("pairs.count=32", "pairs.steps=3")
+
+
 def at_toy_size(name: str, settings: Sequence[str]) -> Recipe:
-    """Load a recipe whose network is small, whatever the settings."""
+    """Load a recipe that takes a moment, whatever the settings: a small network, or few updates on few pairs."""
     recipe, small = load_recipe(name, settings), "learners.student.network.unet.widths=[16, 16]"
-    return recipe if recipe.needs_teacher else load_recipe(name, [*settings, small, "batch=32"])
+    if not recipe.needs_teacher:
+        return load_recipe(name, [*settings, small, "batch=32"])
+    return load_recipe(name, [*settings, *BRIEF, *(BRIEF_PAIRS if recipe.pairs else ())])
 
 
 @pytest.mark.parametrize(("path", "slow"), list(runs()))

@@ -6,9 +6,16 @@ import pytest
 
 from fewstep.cli.planning import shape_of
 from fewstep.errors import DataError
+from fewstep.jobs.calibrate import PLACES
 from fewstep.store import load_model
 
 TRIED = ("--set", "batch=4", "--set", "judged=16", "--set", "steps=40")
+
+
+@pytest.fixture
+def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try updates at three places of a training, not at eleven: nothing here depends on how sure the hours are."""
+    monkeypatch.setattr("fewstep.jobs.calibrate.PLACES", PLACES[:3])
 
 
 def test_watch_shows_finished_runs(fewstep, teacher, student):
@@ -45,6 +52,7 @@ def test_train_says_that_tensorboard_is_missing(fewstep, check_refusal, small, t
     check_refusal(answer, "pip install 'fewstep[tensorboard]'")
 
 
+@pytest.mark.usefixtures("few_places")
 def test_plan_says_memory_calls_and_hours(fewstep, teacher):
     answer = fewstep("plan", teacher, "--recipe", "dmd2", "--steps", 2, *TRIED, "--set", "learners.student.every=1")
     assert answer.code == 0, answer.err
@@ -59,6 +67,7 @@ def test_plan_says_memory_calls_and_hours(fewstep, teacher):
     assert "change 1" not in answer.out
 
 
+@pytest.mark.usefixtures("few_places")
 def test_plan_that_does_not_fit_says_what_to_change(fewstep, teacher):
     """A twentieth of a GB holds no process; the batch is not even tried, and devices do not help."""
     answer = fewstep(
@@ -73,6 +82,7 @@ def test_plan_that_does_not_fit_says_what_to_change(fewstep, teacher):
     assert "--set steps=20" in answer.out
 
 
+@pytest.mark.usefixtures("few_places")
 def test_plan_of_more_pixels_takes_more(fewstep, teacher):
     peaks = []
     for resolution in ("8x8", "32x16"):

@@ -33,28 +33,36 @@ def options(out: Path, cache: Path, *settings: str) -> fs.Options:
     return fs.Options(out, settings=(*BRIEF, *settings), show=False, cache=cache)
 
 
-def test_student_is_saved_and_loaded(folder: Path, data: Encoded, tmp_path: Path, cache: Path) -> None:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where that student lies; do not write into it."""
+    return tmp_path_factory.mktemp("runs") / "student"
+
+
+@pytest.fixture(scope="module")
+def student(data: Encoded, run: Path, cache: Path) -> fs.Model:
+    return fs.distill(data.pipe.model(2, 2.0), data, options(run, cache), "lcm-lora")
+
+
+def test_student_is_saved_and_loaded(folder: Path, data: Encoded, student: fs.Model, run: Path) -> None:
     teacher = data.pipe.model(2, 2.0)
-    student = fs.distill(teacher, data, options(tmp_path, cache), "lcm-lora")
-    again, c = fs.load_model(tmp_path), data.pipe.prompts(["a red disc"])
+    again, c = fs.load_model(run), data.pipe.prompts(["a red disc"])
     assert again.sample([1], c).equal(student.sample([1], c))
     assert not torch.allclose(again.sample([1], c), replace(student, view=teacher.view).sample([1], c))
     assert again.facts["pipeline"] == str(folder)
     assert "guidance range" not in again.facts
     assert pipe_of(again).size == (16, 16)
-    adapted = fs.load_lora(tmp_path, teacher)
+    adapted = fs.load_lora(run, teacher)
     torch.testing.assert_close(adapted.sample([1], c), student.sample([1], c), atol=1e-4, rtol=1e-4)
 
 
-def test_bridge_and_a_network_of_ones_own_become_the_same_student(data: Encoded, tmp_path: Path, cache: Path) -> None:
-    named = data.pipe.model(2, 2.0)
-    own = replace(named, network={})
-    first, second = (
-        fs.distill(teacher, data, options(tmp_path / str(i), cache), "lcm-lora")
-        for i, teacher in enumerate((named, own))
-    )
+def test_bridge_and_a_network_of_ones_own_become_the_same_student(
+    data: Encoded, student: fs.Model, tmp_path: Path, cache: Path
+) -> None:
+    own = replace(data.pipe.model(2, 2.0), network={})
+    second = fs.distill(own, data, options(tmp_path, cache), "lcm-lora")
     theirs = dict(second.view.net.named_parameters())
-    assert all(weight.equal(theirs[name]) for name, weight in first.view.net.named_parameters())
+    assert all(weight.equal(theirs[name]) for name, weight in student.view.net.named_parameters())
 
 
 def test_recipe_of_noise_levels_runs_on_a_pipeline(data: Encoded, tmp_path: Path, cache: Path) -> None:

@@ -14,7 +14,7 @@ from fewstep.data.shapes import Shapes
 from fewstep.guidance import NAG
 from fewstep.interop import Encoded, Pipe, open_pipe
 from fewstep.interop.bridge import family_named
-from fewstep.jobs.pipelines import Asked, opened, pipe_of
+from fewstep.jobs.pipelines import pipe_of
 from fewstep.jobs.suited import computed, fitting
 from fewstep.recipes import load_recipe
 from fewstep.store import save_model
@@ -55,7 +55,7 @@ def test_command_line_stays_away_from_a_prompt(folder: Path, tmp_path: Path) -> 
 def sped_up(folder: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> fs.Model:
     """A student of a few updates, on noise levels as the recipe has it."""
     root = tmp_path_factory.mktemp("sped-up")
-    _, teacher = opened(Asked(str(folder), guidance=3.0))
+    teacher = open_pipe(folder).model(2, 3.0)
     settings = [*computed("speedupnet", [], teacher), "steps=3", "batch=4", "looks=1", "judged=8", "keep=''"]
     data = Encoded(Shapes(16, count=20), open_pipe(folder), root)
     moved = fitting(teacher, load_recipe("speedupnet", settings))

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -341,7 +341,13 @@ def test_advice_of_another_form_is_refused(content, tmp_path):
 # --- the real thing, small
 
 
+def narrow(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Load a recipe, that of the teacher with a small network."""
+    return load_recipe(name, [*settings, *(["learners.student.network.unet.widths=[8, 8]"] if name == "edm" else [])])
+
+
 def test_a_quick_bench_trains_and_measures(tmp_path, judge, monkeypatch):
+    monkeypatch.setattr("fewstep.jobs.bench.load_recipe", narrow)
     monkeypatch.setattr("fewstep.jobs.bench.QUICK", ("steps=6", "looks=1", "judged=16", "batch=8"))
     for module in ("fewstep.jobs.bench", "fewstep.jobs.fit"):
         monkeypatch.setattr(sys.modules[module], "judge_for", lambda data, cache: judge)

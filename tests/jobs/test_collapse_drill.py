@@ -78,7 +78,7 @@ def diagnosis(recipe: str, teacher: fs.Model, out: Path, cache: Path, looks: int
     ("recipe", "name"),
     [
         *(pytest.param("kd", name, marks=() if name in FAST else pytest.mark.slow) for name in COLLAPSES),
-        ("dmd2", "seeds alike"),
+        pytest.param("dmd2", "seeds alike", marks=pytest.mark.slow),
         pytest.param("pcm", "colours drift", marks=pytest.mark.slow),
         pytest.param("meanflow", "flat", marks=pytest.mark.slow),
     ],

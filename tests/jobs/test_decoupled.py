@@ -1,5 +1,6 @@
 """Decoupled learning: spatial weights on images first, then motion with the spatial part fixed (AnimateLCM)."""
 
+import shutil
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -35,9 +36,13 @@ def options(out: Path, cache: Path, first: tuple[str, ...] = QUICK, then: tuple[
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory, data, cache) -> Model:
-    out = tmp_path_factory.mktemp("runs") / "teacher"
-    return fs.train_teacher(data, options(out, cache, (*QUICK, IMAGE), TEACHER), "edm-motion")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("runs") / "teacher"
+
+
+@pytest.fixture(scope="module")
+def teacher(folder: Path, data, cache) -> Model:
+    return fs.train_teacher(data, options(folder, cache, (*QUICK, IMAGE), TEACHER), "edm-motion")
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +71,8 @@ def test_the_teacher_of_clips_begins_with_one_of_frames(teacher: Model, data: Mo
     assert teacher.sample(range(2), "3", 2).shape == (2, *data.shape)
 
 
-def test_teaching_motion_leaves_the_image_weights_alone(tmp_path: Path, data, cache):
-    made = fs.train_teacher(data, options(tmp_path, cache, (*QUICK, IMAGE), TEACHER), "edm-motion")
-    image = weights(fs.load_model(tmp_path / "begin"))
-    after = weights(made)
+def test_teaching_motion_leaves_the_image_weights_alone(teacher: Model, folder: Path):
+    image, after = weights(fs.load_model(folder / "begin")), weights(teacher)
     assert all(torch.equal(after[name], weight) for name, weight in image.items())
     assert any(after[name].any() for name in after if name.startswith(MOTION) and "conv2" in name)
 
@@ -122,6 +125,7 @@ def test_an_interrupted_second_stage_ends_in_equal_weights(student, teacher, dat
     assert (tmp_path / "begin" / "run.json").exists()
     assert checkpoints(tmp_path / "checkpoints")
     resumed = fs.distill(teacher, data, settings, "animatelcm")
+    shutil.copytree(tmp_path / "begin", tmp_path / "whole" / "begin")
     whole = fs.distill(teacher, data, replace(settings, out=tmp_path / "whole"), "animatelcm")
     assert all(torch.equal(weight, weights(whole)[name]) for name, weight in weights(resumed).items())
 

@@ -21,6 +21,18 @@ def options(folder: Path, cache: Path, settings=STUDENT, seed: int = 0) -> fs.Op
     return fs.Options(folder, seed=seed, settings=settings, show=False, cache=cache)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where that student lies; do not write into it."""
+    return tmp_path_factory.mktemp("students") / "s"
+
+
+@pytest.fixture(scope="module")
+def student(teacher: fs.Model, folder: Path, cache: Path) -> fs.Model:
+    """Made in a moment by dmd2."""
+    return fs.distill(teacher, fs.Digits(), options(folder, cache), "dmd2")
+
+
 @pytest.mark.parametrize(
     "recipe", ["cd", "dmd2-no-gan", "ect", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dmd2", "kd"))]
 )
@@ -62,38 +74,35 @@ def test_a_recipe_without_a_teacher_trains(tmp_path, cache):
     assert fs.train_teacher(fs.Digits(), options(tmp_path, cache, small), "ict").steps == 1
 
 
-def test_a_run_says_in_words_what_it_is(teacher, tmp_path, cache):
-    fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2")
-    words = json.loads((tmp_path / "run.json").read_text())
+def test_a_run_says_in_words_what_it_is(teacher, student, folder):
+    words = json.loads((folder / "run.json").read_text())
     assert words["network"] == teacher.network
     assert words["facts"]["versions"]["torch"] == torch.__version__
-    assert json.loads((tmp_path / "plan.json").read_text())["teacher"] == teacher.facts["weights"]
-    assert {"step", "student: DistributionMatching", "student: gradient norm"} <= set(read_log(tmp_path)[0])
+    assert json.loads((folder / "plan.json").read_text())["teacher"] == teacher.facts["weights"]
+    assert {"step", "student: DistributionMatching", "student: gradient norm"} <= set(read_log(folder)[0])
 
 
-def test_loading_gives_the_same_images(teacher, tmp_path, cache):
-    student = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2")
-    again = fs.load_model(tmp_path)
+def test_loading_gives_the_same_images(student, folder):
+    again = fs.load_model(folder)
     assert torch.equal(student.sample(range(6), "2", 4), again.sample(range(6), "2", 4))
 
 
 def test_item_17_does_not_depend_on_the_batch(tmp_path, cache):
     """With weights so young that three steps do not enlarge the order of sums."""
-    young = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+    young = ("steps=12", "batch=8", "looks=1", "judged=16", "learners.student.network.unet.widths=[8, 8]")
     teacher = fs.train_teacher(fs.Digits(), options(tmp_path, cache, young))
     whole = teacher.sample(range(32), labels=[i % 10 for i in range(32)], steps=3)
     alone = teacher.sample([17], labels=[7], steps=3)
     torch.testing.assert_close(whole[17:18], alone, atol=1e-5, rtol=1e-5)  # up to the order of float32 sums
 
 
-def test_a_finished_run_is_loaded_and_another_one_refused(teacher, tmp_path, cache):
-    first = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2")
+def test_a_finished_run_is_loaded_and_another_one_refused(teacher, student, folder, cache):
     began = time.perf_counter()
-    again = fs.distill(teacher, fs.Digits(), options(tmp_path, cache), "dmd2")
+    again = fs.distill(teacher, fs.Digits(), options(folder, cache), "dmd2")
     assert time.perf_counter() - began < 2
-    assert first.facts == again.facts
+    assert student.facts == again.facts
     with pytest.raises(fs.RecipeError, match=r"holds another run: seed is 0 there and 1 here"):
-        fs.distill(teacher, fs.Digits(), options(tmp_path, cache, seed=1), "dmd2")
+        fs.distill(teacher, fs.Digits(), options(folder, cache, seed=1), "dmd2")
 
 
 def test_a_recipe_that_needs_a_teacher_says_so(tmp_path, cache):
@@ -133,7 +142,7 @@ def test_a_sick_run_stops_with_a_diagnosis_and_keeps_what_was_healthy(teacher, t
     assert not (tmp_path / "run.json").exists()
 
 
-LONG = ("steps=40", "batch=8", "looks=8", "judged=16")
+LONG = ("steps=24", "batch=8", "looks=8", "judged=16")
 
 
 def distil(folder: Path, out: Path, cache: Path) -> None:

@@ -57,9 +57,15 @@ def asked(recipe: str, *more: str) -> Ask:
     return Ask(read, teacher(), example, len(data), seconds=0.0)
 
 
+KNOWN: dict[str, list[Held]] = {}  # by recipe: other numbers are advised on the same networks again and again
+
+
 def held_by(ask: Ask) -> list[Held]:
     """Return what networks hold before the first update."""
-    return ask.held(ask.recipe, ask.assembled(ask.recipe), cuda=False)
+    key = repr(ask.recipe)
+    if key not in KNOWN:
+        KNOWN[key] = ask.held(ask.recipe, ask.assembled(ask.recipe), cuda=False)
+    return KNOWN[key]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,10 @@ from fewstep.jobs.live import Live, read_life
 from fewstep.jobs.record import read_log
 from fewstep.jobs.watch import direction, see, sparkline
 
-TINY = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+TINY = (
+    *("steps=12", "batch=8", "looks=3", "judged=16"),
+    *("learners.student.network.unet.widths=[8, 8]", "sampler.many_step.steps=3"),
+)
 
 
 def options(out: Path, cache: Path, **more: object) -> fs.Options:

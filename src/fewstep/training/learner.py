@@ -122,7 +122,8 @@ class Learner:
         """Give the parameters gradients and the network its training mode, or take both away."""
         if self.net.training != yes:
             self.net.train(yes)
-            self.bare.train(yes)
+            if self.bare is not self.net:
+                self.bare.train(yes)
             for follower in self.followers.values():
                 follower.net.train(yes)
         for parameter in self.parameters.values():

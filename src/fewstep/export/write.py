@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from fewstep.evaluate import Row
 from fewstep.export.card import Card
 from fewstep.export.contract import contract
 from fewstep.export.fresh import PROOF
-from fewstep.export.kohya import kohya_tensors
+from fewstep.export.kohya import MODULES, kohya_tensors, kohya_whole
 from fewstep.export.proof import Request, prove
 from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable, timetable
@@ -64,6 +64,7 @@ def export(student: Student, out: Path, wanted: Wanted, check: Check | None = ve
     table = timetable(student, wanted.steps or student.sampler.made_for)
     weights = {"lora": _lora, "kohya": _kohya, "folder": _folder}[wanted.form]
     _refuse_unfit(student, wanted.form)
+    student = _readable(student, wanted.form)
     few = contract(student, table, wanted.form, wanted.rows)
     with whole_folder(out) as draft:
         few["weight_name"] = weights(student, table, draft)
@@ -106,6 +107,13 @@ def _refuse_unfit(student: Student, form: str) -> None:
         )
 
 
+def _readable(student: Student, form: str) -> Student:
+    """Return the student with its adapter as stock diffusers reads it in a form; raise where that is not all of it."""
+    if form != "kohya" or student.adapter is None:
+        return student
+    return replace(student, adapter=kohya_whole(student.adapter, student.pipe.family.name, student.backbone.config))
+
+
 def _lora(student: Student, table: Timetable, draft: Path) -> str:
     """Write an adapter as diffusers does, and the scheduler."""
     adapter, prefix = student.adapter, student.pipe.family.BACKBONE
@@ -127,8 +135,8 @@ def _kohya(student: Student, table: Timetable, draft: Path) -> str:
 
 def _kohya_words(student: Student) -> dict[str, str]:
     """Return what sd-scripts writes beside the tensors and user interfaces show."""
-    rank = str(student.adapter.rank if student.adapter else 0)
-    return {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": rank}
+    rank, module = str(student.adapter.rank if student.adapter else 0), MODULES[student.pipe.family.name]
+    return {"ss_network_module": module, "ss_network_dim": rank, "ss_network_alpha": rank}
 
 
 def _folder(student: Student, table: Timetable, draft: Path) -> None:

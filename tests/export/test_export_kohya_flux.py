@@ -45,7 +45,10 @@ SINGLE_MAP = {
     "norm.linear": ("modulation.lin", 0, 3),
 }
 INPUTS = {"ff.net.2": 4, "ff_context.net.2": 4, "proj_out": 5}  # in widths; all others one
-BLOCKS = {"transformer_blocks": ("double_blocks", DOUBLE_MAP), "single_transformer_blocks": ("single_blocks", SINGLE_MAP)}
+BLOCKS = {
+    "transformer_blocks": ("double_blocks", DOUBLE_MAP),
+    "single_transformer_blocks": ("single_blocks", SINGLE_MAP),
+}
 OUTSIDE = {  # the same map, outside the blocks
     "x_embedder", "context_embedder", "norm_out.linear", "proj_out",
     *(f"time_text_embed.{part}_embedder.linear_{i}" for part in ("timestep", "text", "guidance") for i in (1, 2)),
@@ -100,14 +103,18 @@ def test_layers_that_were_not_trained_are_zero() -> None:
     absent = {"transformer_blocks.0.attn.to_k", "single_transformer_blocks.0.attn.to_k"}
     assert set(padded.layers) == set(some) | absent | {"single_transformer_blocks.0.proj_mlp"}
     read = FluxPipeline.lora_state_dict(kohya_tensors(padded, "flux", SINGLE))
-    changes = {name: read[f"transformer.{name}.lora_B.weight"] @ read[f"transformer.{name}.lora_A.weight"] for name in absent}
+    changes = {
+        name: read[f"transformer.{name}.lora_B.weight"] @ read[f"transformer.{name}.lora_A.weight"] for name in absent
+    }
     assert not any(change.any() for change in changes.values())
     assert read["transformer.single_transformer_blocks.0.proj_mlp.lora_B.weight"].shape == (4 * 3072, 2)
     assert all(read[f"transformer.{name}.lora_B.weight"].equal(up) for name, (_, up) in some.items())
 
 
 @pytest.mark.parametrize("targets", [TARGETS, (r"\.transformer_blocks.0.attn.(to_q|add_v)",)], ids=["all", "some"])
-def test_stock_pipeline_draws_from_it_what_the_student_drew(pipe: Get, tmp_path: Path, targets: tuple[str, ...]) -> None:
+def test_stock_pipeline_draws_from_it_what_the_student_drew(
+    pipe: Get, tmp_path: Path, targets: tuple[str, ...]
+) -> None:
     source = pipe("flux")
     student = Student.of(few_step(source, adapted(source, Lora(4, alpha=8.0, targets=targets))), source)
     export(student, tmp_path / "x", wanted("kohya"), None)

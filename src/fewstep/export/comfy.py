@@ -23,7 +23,7 @@ def comfy(few: Mapping[str, Any]) -> str:
     if form == "lora" and few["component"] == "unet":
         return "ComfyUI reads the LoRA of a U-Net by kohya's names: export it with `--form kohya`."
     if form == "lora" and family in NAMELESS:
-        return "ComfyUI's loaders of LoRAs have no names for the layers of this family, and drop them: draw with diffusers."
+        return "ComfyUI's readers of LoRAs know no layer of this family, and drop them all: draw with diffusers."
     if form == "folder":
         adapter = "" if family in NO_ADAPTERS else "export a LoRA, or "
         load = f"ComfyUI reads single files, not whole folders: {adapter}load the folder with a diffusers node."

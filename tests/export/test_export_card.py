@@ -128,7 +128,8 @@ def test_comfy_is_advised_nothing_that_export_refuses(exported: Exported) -> Non
     text = comfy(few(exported, "pixart", "folder", 1.0))
     assert "LoRA" not in text
     assert "diffusers node" in text
-    sana = comfy(few(exported, "sana"))
+    assert comfy(few(exported, "sana")).endswith("and drop them all: draw with diffusers.")
+    sana = comfy(few(exported, "sana") | {"form": "folder"})
     assert sana.endswith("cfg 1. Set the shift 3 with the node `ModelSamplingSD3`.")
 
 

@@ -130,8 +130,8 @@ def test_student_that_began_with_a_published_adapter_is_exported_on_it(
     code, said = typed("export", tmp_path / "run", tmp_path / "x", "--no-verify", "--prompt", "a red disc")
     assert code == 0, said
     few = json.loads((tmp_path / "x" / "few_step.json").read_text())
-    assert (few["base_style"], few["lora"]["r"]) == (str(tmp_path / "start"), 2)
+    assert (few["base_style"], few["lora"]["r"]) == ([str(tmp_path / "start")], 2)
     assert checked(tmp_path / "x").worst < 2e-5
-    (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": None}))
+    (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": []}))
     with pytest.raises(fs.WeightsError, match="On other weights it draws something else"):
         checked(tmp_path / "x")

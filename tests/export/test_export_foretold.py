@@ -32,7 +32,7 @@ def test_adapter_is_exported_in_every_form_of_its_family(pipe: Get) -> None:
     assert said(pipe("sd"), "lcm-lora", [SMALL]).words == "as lora, folder or kohya"
     found = said(pipe("sana"), "lcm-lora", [SMALL])
     assert (found.possible, set(found.forms)) == (["lora", "folder"], {"kohya"})
-    assert "; not as kohya: Kohya's names are those of the U-Nets" in found.words
+    assert "; not as kohya: Stock diffusers reads kohya's names of Stable Diffusion" in found.words
 
 
 def test_adapter_that_nobody_will_read_is_exported_as_a_folder(pipe: Get) -> None:

@@ -1,16 +1,20 @@
 """Stock diffusers draws from every form of export, for every family, what the student in memory drew."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from students import ASKED, adapted, changed, checked, few_step, wanted
-from tiny import random_lora
+from tiny import built, random_lora
 
 import fewstep as fs
 from fewstep.export import Student, export, fresh, verify
@@ -63,11 +67,47 @@ def test_base_with_a_style_is_put_together_again(pipe: Callable[[str], Pipe], tm
     student = Student.of(few_step(styled, adapted(styled), 1.0), styled)
     export(student, tmp_path / "x", wanted(), None)
     few = json.loads((tmp_path / "x" / "few_step.json").read_text())
-    assert (few["base_model"], few["base_style"]) == (str(base), str(tmp_path / "style"))
+    assert (few["base_model"], few["base_style"]) == (str(base), [str(tmp_path / "style")])
     assert checked(tmp_path / "x").worst < 2e-5
-    (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": None}))
+    (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": []}))
     with pytest.raises(fs.WeightsError, match="On other weights it draws something else"):
         checked(tmp_path / "x")
+
+
+def test_base_in_a_variant_with_two_styles_is_put_together_again(
+    pipe: Callable[[str], Pipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the check and by the snippet of the card."""
+    base = tmp_path / "base"
+    halved = built("sd")
+    for part in (halved.unet, halved.vae, halved.text_encoder):
+        part.half()
+    halved.save_pretrained(base, variant="fp16")
+    styles = [random_lora(Path(pipe("sd").place), tmp_path / name) for name in ("one", "two")]
+    styled = open_pipe(base, (32, 32), lora=styles)
+    few = export(Student.of(few_step(styled, adapted(styled), 1.0), styled), tmp_path / "x", wanted(), None)
+    assert (few["base_variant"], few["base_revision"], few["base_style"]) == ("fp16", None, list(map(str, styles)))
+    assert checked(tmp_path / "x").worst < 2e-5
+    snippet = re.search(r"```python\n(.*?)```", (tmp_path / "x" / "README.md").read_text(), re.DOTALL)
+    assert snippet is not None
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(snippet[1], names)
+    there = np.asarray(Image.open(tmp_path / "x" / "images" / "0.png"), dtype=float)
+    assert np.abs(np.asarray(names["image"], dtype=float) - there).max() <= 1
+    for wrong in (styles[:1], str(styles[0])):
+        (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": wrong}, default=str))
+        with pytest.raises(fs.WeightsError, match="On other weights it draws something else"):
+            checked(tmp_path / "x")
+
+
+def test_export_of_old_with_one_style_still_holds(pipe: Callable[[str], Pipe], tmp_path: Path) -> None:
+    base, style = Path(pipe("sd").place), random_lora(Path(pipe("sd").place), tmp_path / "style")
+    styled = open_pipe(base, lora=style)
+    few = export(Student.of(few_step(styled, adapted(styled), 1.0), styled), tmp_path / "x", wanted(), None)
+    old = {key: value for key, value in few.items() if key not in ("base_variant", "base_revision")}
+    (tmp_path / "x" / "few_step.json").write_text(json.dumps(old | {"base_style": str(style)}))
+    assert checked(tmp_path / "x").worst < 2e-5
 
 
 @pytest.mark.slow

@@ -181,7 +181,7 @@ def test_whole_weights_are_no_lora(pipe: Get, tmp_path: Path, form: str) -> None
 @pytest.mark.parametrize(
     ("name", "form", "words"),
     [
-        ("sd3", "kohya", r"Kohya's names are those of the U-Nets .* --form lora"),
+        ("sd3", "kohya", r"reads kohya's names of .* the family sd3.* --form lora"),
         ("dit", "lora", r"DiTPipeline of diffusers reads no LoRA files"),
         ("sd", "lorra", r"no form 'lorra' of an export; did you mean 'lora'"),
     ],

@@ -173,7 +173,7 @@ def test_published_adapter_is_where_the_student_begins(
     ("asked", "said"),
     [
         (Asked("x", like="lcm"), "Give --start LORA"),
-        (Asked("x", start=Path("a"), style=Path("b")), "were both given"),
+        (Asked("x", start=Path("a"), style=(Path("b"),)), "were both given"),
     ],
 )
 def test_starts_that_make_no_sense_are_refused(asked: Asked, said: str) -> None:
@@ -238,7 +238,7 @@ def test_published_adapter_of_flux_has_its_times_scale_and_weight(data: Encoded,
 # --- adapters at a weight
 
 
-def change(folder: Path, style: Path) -> dict[str, torch.Tensor]:
+def change(folder: Path, style: tuple[Path, ...]) -> dict[str, torch.Tensor]:
     """What an adapter adds to the weights of the pipeline."""
     plain, styled = (dict(open_pipe(folder, lora=each).backbone.named_parameters()) for each in (None, style))
     return {name: styled[name] - weight for name, weight in plain.items() if not weight.equal(styled[name])}
@@ -247,13 +247,21 @@ def change(folder: Path, style: Path) -> dict[str, torch.Tensor]:
 def test_adapter_is_merged_at_its_weight(folder: Path, tmp_path: Path) -> None:
     style = random_lora(folder, tmp_path / "style")
     whole, half = (
-        change(folder, weighed(Asked(str(folder), style=Path(f"{style}{weight}")), tmp_path).style)
+        change(folder, weighed(Asked(str(folder), style=(Path(f"{style}{weight}"),)), tmp_path).style)
         for weight in ("", ":-0.5")
     )
     assert whole.keys() == half.keys()
     assert all(torch.allclose(half[name], -0.5 * whole[name], atol=1e-6) for name in whole)
-    assert weighed(Asked(str(folder), style=style), tmp_path).style == style
+    assert weighed(Asked(str(folder), style=(style,)), tmp_path).style == (style,)
     assert at_weight("a:b/c", tmp_path) == Path("a:b/c")
+
+
+def test_styles_of_one_name_are_weighed_apart(folder: Path, tmp_path: Path) -> None:
+    styles = [random_lora(folder, tmp_path / place / "style") for place in "ab"]
+    both = weighed(Asked(str(folder), style=tuple(Path(f"{style}:0.5") for style in styles)), tmp_path / "run").style
+    one, other = (change(folder, (style,)) for style in styles)
+    found = change(folder, both)
+    assert all(torch.allclose(found[name], (one[name] + other[name]) / 2, atol=1e-6) for name in one)
 
 
 def test_published_weight_is_the_default_of_its_adapter(folder: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_adapter_goes_onto_another_fine_tune(sped_up: fs.Model, folder: Path, tm
     styled = open_pipe(folder, lora=random_lora(folder, tmp_path))
     save_model(sped_up, tmp_path / "run")
     other = fs.load_adapter(tmp_path / "run", styled.model())
-    assert pipe_of(other).style == str(tmp_path)
+    assert pipe_of(other).styles == (str(tmp_path),)
     own, theirs = sped_up.view.net.state_dict(), other.view.net.state_dict()
     assert all(value.equal(theirs[name]) for name, value in own.items() if name.startswith("adapter."))
     fine = styled.model().view.net.state_dict()

@@ -170,7 +170,7 @@ def test_family_on_the_hub_is_checked_before_anything_else_is_fetched(
 ) -> None:
     asked: list[tuple[str, str]] = []
 
-    def fetch(place: str, name: str) -> str:
+    def fetch(place: str, name: str, revision: str | None) -> str:
         asked.append((place, name))
         (tmp_path / name).write_text(json.dumps({"_class_name": "KandinskyPipeline"}))
         return str(tmp_path / name)

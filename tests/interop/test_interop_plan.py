@@ -102,8 +102,9 @@ def test_a_lora_at_a_weight_is_planned_as_at_any_other(
 
     monkeypatch.setattr(planning, "plan", stop)
     file = Path(f"{random_lora(folder, tmp_path / 'lora')}:0.5")
+    given = {name: (file,) if name == "style" else file}
     with pytest.raises(KeyboardInterrupt):
-        print_plan(order(folder), Asked(str(folder), guidance=3.0, **{name: file}), Target(steps=2), Machine())
+        print_plan(order(folder), Asked(str(folder), guidance=3.0, **given), Target(steps=2), Machine())
     assert (asks[0].origin is None) == (name == "style")
 
 

@@ -32,7 +32,7 @@ def test_style_is_merged(folder: Path, tmp_path: Path) -> None:
     before, after = dict(plain.backbone.named_parameters()), dict(styled.backbone.named_parameters())
     different = {name for name, weight in before.items() if not weight.equal(after[name])}
     assert different == {name for name in before if name.endswith("to_q.weight")}
-    assert styled.model().facts["style"] == str(tmp_path)
+    assert styled.model().facts["style"] == [str(tmp_path)]
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", "", "unet.nothing."])

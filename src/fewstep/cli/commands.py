@@ -52,6 +52,8 @@ def distill(
     like: told.Like = None,
     config: told.Config = None,
     dtype: told.Dtype = None,
+    variant: told.Variant = None,
+    revision: told.Revision = None,
     seed: told.Seed = 0,
     settings: told.Settings = None,
     tensorboard: told.Tensorboard = False,
@@ -60,7 +62,8 @@ def distill(
     """Distil a teacher into a few-step student."""
     from fewstep.cli import training
 
-    asked = training.Asked(teacher, size, style, guidance, start, like, config, dtype)
+    files = (config, dtype, variant, revision)
+    asked = training.Asked(teacher, size, tuple(style or ()), guidance, start, like, *files)
     order = training.Order(recipe or training.best_for(teacher), out, seed, settings or (), quiet, tensorboard)
     training.distill(order, asked, data, steps, lora)
 
@@ -79,6 +82,8 @@ def plan(
     start: told.Start = None,
     like: told.Like = None,
     config: told.Config = None,
+    variant: told.Variant = None,
+    revision: told.Revision = None,
     devices: Annotated[int, typer.Option(min=1, metavar="N", help="How many train together.")] = 1,
     memory: told.Memory = None,
     settings: told.Settings = None,
@@ -86,7 +91,8 @@ def plan(
     """Say what a distillation will take: memory, calls, hours."""
     from fewstep.cli import planning, training
 
-    asked = training.Asked(teacher, size, style, guidance, start, like, config)
+    files = (config, None, variant, revision)
+    asked = training.Asked(teacher, size, tuple(style or ()), guidance, start, like, *files)
     order = training.Order(recipe or training.best_for(teacher), Path(), 0, settings or (), quiet=False)
     target, machine = planning.Target(steps, resolution, lora), planning.Machine(devices, memory)
     planning.print_plan(order, asked, target, machine)

@@ -29,6 +29,7 @@ __all__ = [
     "Rank",
     "RecipeOption",
     "Resolution",
+    "Revision",
     "Samples",
     "Scale",
     "Seed",
@@ -42,6 +43,7 @@ __all__ = [
     "Teacher",
     "Tensorboard",
     "Until",
+    "Variant",
 ]
 
 Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a trained model.", show_default=False)]
@@ -78,7 +80,11 @@ Family = Annotated[
 ]
 Rank = Annotated[int | None, typer.Option(min=1, metavar="RANK", help="Learn an adapter of this rank only.")]
 Side = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels a side, for a pipeline.")]
-Style = Annotated[Path | None, typer.Option(metavar="LORA[:WEIGHT]", help="A LoRA on top; weight 1 by default.")]
+Style = Annotated[
+    list[Path] | None, typer.Option(metavar="LORA[:WEIGHT]", help="A LoRA on top, weight 1; may be repeated.")
+]
+Variant = Annotated[str | None, typer.Option(metavar="NAME", help="Of the pipeline's weights, such as fp16.")]
+Revision = Annotated[str | None, typer.Option(metavar="NAME", help="On the hub: a branch, tag or commit.")]
 Config = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Configurations for a checkpoint in one file.")]
 Scale = Annotated[float | None, typer.Option(min=0, metavar="W", help="Its guidance scale; default: its own.")]
 Guidance = Annotated[

@@ -91,7 +91,7 @@ def distill(order: Order, asked: Asked, data: str | None, steps: int | None, ran
         say(_export(given))
         _run(given.order, given.recipe, known, data or _place(place, known), (given.teacher, place))
         return
-    say(_export(given))
+    say(_chosen(asked, given.pipe) | _export(given))
     latents = encoded(data, given.pipe, cache_folder(), given.itself)
     say(latents.describe())
     prepare(latents, not order.quiet)
@@ -129,6 +129,12 @@ def _written(order: Order, asked: Asked) -> Asked:
     return weighed(found, order.out / "styles")
 
 
+def _chosen(asked: Asked, pipe: Pipe) -> dict[str, str]:
+    """Say in which variant a pipeline was opened where nobody asked for it."""
+    found = pipe.which.variant
+    return {} if found == asked.variant else {"variant": f"{found}: {asked.place} has no weights without one"}
+
+
 def _export(given: Given) -> dict[str, str]:
     """Say at once how the student of a pipeline will be exported, or why not."""
     teacher = given.teacher
@@ -146,7 +152,7 @@ def _suited(order: Order, steps: int | None, teacher: Model) -> Order:
 
 def _refuse_for_models(asked: Asked) -> None:
     given = {f"--{name}": value for name, value in vars(asked).items() if name != "place"}
-    if extra := [name for name, value in given.items() if value is not None]:
+    if extra := [name for name, value in given.items() if value not in (None, ())]:
         raise RecipeError(
             f"{', '.join(extra)} was given for the model in {asked.place}, which is no diffusers pipeline. Leave it "
             "out; guidance is set in the recipe: --set 'frozen.teacher.guidance=[{cfg: 2}]'."

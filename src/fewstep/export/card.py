@@ -67,6 +67,7 @@ class Card:
             "default": _steps([first]),
             "base": base or f"`{Path(few['base_model']).name}`",
             "place": base or few["base_model"],
+            "which": which_of(few),
             "seed": self.proof.asked["seed"],
             "pictures": pictures,
             "gallery": few["form"] != "folder" and bool(pictures),
@@ -159,6 +160,13 @@ class Code(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def which_of(few: Mapping[str, Any]) -> str:
+    """Return what follows the place of the base when it is opened; a variant in the precision of the student."""
+    named = {name: few[f"base_{name}"] for name in ("variant", "revision") if few[f"base_{name}"]}
+    told = "".join(f", {name}={json.dumps(value)}" for name, value in named.items())
+    return told + (", dtype=torch.float32" if "variant" in named else "")
 
 
 def base_of(place: str) -> str | None:

@@ -8,6 +8,7 @@ __all__ = ["comfy"]
 
 SAMPLERS = {"LCMScheduler": "lcm", "DDIMScheduler": "ddim", "EulerDiscreteScheduler": "euler"}
 NO_ADAPTERS = ("pixart",)  # families whose pipelines in diffusers read no LoRA files, so that none is written
+NAMELESS = ("sana",)  # families of which comfy/lora.py maps no layers
 
 
 def comfy(few: Mapping[str, Any]) -> str:
@@ -21,6 +22,8 @@ def comfy(few: Mapping[str, Any]) -> str:
         return ""
     if form == "lora" and few["component"] == "unet":
         return "ComfyUI reads the LoRA of a U-Net by kohya's names: export it with `--form kohya`."
+    if form == "lora" and family in NAMELESS:
+        return "ComfyUI's readers of LoRAs know no layer of this family, and drop them all: draw with diffusers."
     if form == "folder":
         adapter = "" if family in NO_ADAPTERS else "export a LoRA, or "
         load = f"ComfyUI reads single files, not whole folders: {adapter}load the folder with a diffusers node."

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fewstep.errors import RecipeError, WeightsError, nearest
-from fewstep.export.kohya import kohya_tensors
+from fewstep.export.kohya import kohya_whole
 from fewstep.export.student import Student
 from fewstep.export.timetable import timetable
 from fewstep.interop import Pipe
@@ -93,7 +93,7 @@ def refuse_form(student: Student, form: str) -> None:
             f"{type(student.pipe.pipeline).__name__} of diffusers reads no LoRA files. Export with --form folder."
         )
     if form == "kohya":
-        kohya_tensors(student.adapter, student.pipe.family.name, student.backbone.config)
+        kohya_whole(student.adapter, student.pipe.family.name, student.backbone.config)
 
 
 def _able(student: Student) -> tuple[tuple[int, ...], str]:

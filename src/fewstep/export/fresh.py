@@ -53,7 +53,7 @@ def reproduce(folder: Path, base: str | None = None) -> tuple[dict[str, torch.Te
         return {}, report  # some weights are not there
     pipe.set_progress_bar_config(disable=True)
     pipe.to(asked["device"])
-    _as_asked(pipe, few, asked)
+    _as_asked(pipe, asked)
     if "safety_checker" in pipe.components:
         pipe.register_modules(safety_checker=None)  # what it hides is no difference
     if "watermark" in vars(pipe):
@@ -96,11 +96,12 @@ def _adapted(folder: Path, asked: dict[str, Any], few: dict[str, Any], base: str
     """Open the base, and put adapter and scheduler into it; every word that a reader says of the adapter counts."""
     import diffusers
 
-    place = base or few["base_model"]
-    pipe = diffusers.DiffusionPipeline.from_pretrained(place, use_safetensors=True, trust_remote_code=False)
-    _as_asked(pipe, few, asked)
-    if few["base_style"]:
-        style = Path(few["base_style"])
+    place, names = base or few["base_model"], ("variant", "revision")
+    which = {name: few[f"base_{name}"] for name in names if few.get(f"base_{name}")}
+    pipe = diffusers.DiffusionPipeline.from_pretrained(place, use_safetensors=True, trust_remote_code=False, **which)
+    _as_asked(pipe, asked)
+    merged = few["base_style"] or []
+    for style in map(Path, [merged] if isinstance(merged, str) else merged):  # a path alone in older exports
         style = style / LORA if style.is_dir() else style
         pipe.load_lora_weights(style.parent, weight_name=_safe(style.name), use_safetensors=True)
         pipe.fuse_lora()
@@ -122,10 +123,10 @@ def _safe(name: str) -> str:
     return name
 
 
-def _as_asked(pipe: Any, few: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Bring a pipeline to the precision of the one that was in memory, if it was opened in another one."""
+def _as_asked(pipe: Any, asked: dict[str, Any]) -> None:
+    """Bring a pipeline to the precision of the one that was in memory, if any of it was opened in another one."""
     dtype = getattr(torch, asked["dtype"])
-    if pipe.components[few["component"]].dtype != dtype:
+    if any(part.dtype != dtype for part in pipe.components.values() if isinstance(part, torch.nn.Module)):
         pipe.to(dtype)
 
 

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from fewstep.errors import WeightsError
 from fewstep.export.adapter import Adapter
+from fewstep.export.kohya_flux import flux_layers, whole_groups
 
-__all__ = ["kohya_tensors"]
+__all__ = ["MODULES", "kohya_tensors", "kohya_whole"]
+
+MODULES = {"sd": "networks.lora", "sdxl": "networks.lora", "flux": "networks.lora_flux"}  # of sd-scripts, by family
 
 TOPS = {  # outside the blocks, in the U-Net that Stable Diffusion XL was published with
     "conv_in": "input_blocks.0.0",
@@ -28,24 +31,33 @@ INNER = {  # within a residual block
 }
 
 
-def kohya_tensors(adapter: Adapter, family: str, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the content of the file: down, up and alpha of each layer.  ``config`` is that of the U-Net.
+def kohya_whole(adapter: Adapter, family: str, config: Mapping[str, Any]) -> Adapter:
+    """Return the adapter as stock diffusers reads it out of such a file.  ``config`` is that of the network.
 
-    Layers of Stable Diffusion have diffusers' names with underscores, those of XL the names in the U-Net that was
-    published, as sd-scripts has them.  Raises ``WeightsError`` for other families.
+    Raises ``WeightsError`` for families and layers that it does not read under these names.
     """
-    if family not in ("sd", "sdxl"):
+    if family not in MODULES:
         raise WeightsError(
-            f"Kohya's names are those of the U-Nets of Stable Diffusion and Stable Diffusion XL; this is a student of "
-            f"the family {family}. Export it with --form lora, which ComfyUI reads for SD3 and Flux as it is, or with "
-            "--form folder."
+            f"Stock diffusers reads kohya's names of Stable Diffusion, Stable Diffusion XL and Flux, and nothing else "
+            f"could prove such a file; this is a student of the family {family}. Export it with --form lora (that of "
+            "SD3 ComfyUI reads as it is), or with --form folder."
         )
+    return whole_groups(adapter, config) if family == "flux" else adapter
+
+
+def kohya_tensors(adapter: Adapter, family: str, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the content of the file: down, up and alpha of each layer, of an adapter from ``kohya_whole``.
+
+    Layers of Stable Diffusion have diffusers' names with underscores, those of XL and of Flux the names in the network
+    that was published, as sd-scripts has them.
+    """
+    layers = flux_layers(adapter) if family == "flux" else adapter.layers
     found: dict[str, Tensor] = {}
-    for name, (down, up) in adapter.layers.items():
+    for name, (down, up) in layers.items():
         theirs = _published(name, int(config["layers_per_block"]), config) if family == "sdxl" else name
         key = "lora_unet_" + theirs.replace(".", "_")
         found |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
-        found[f"{key}.alpha"] = torch.tensor(float(adapter.rank))
+        found[f"{key}.alpha"] = torch.tensor(float(len(down)))
     return found
 
 

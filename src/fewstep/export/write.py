@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fewstep.export.card import Card
 from fewstep.export.contract import contract
 from fewstep.export.forms import refuse_form
 from fewstep.export.fresh import PROOF
-from fewstep.export.kohya import kohya_tensors
+from fewstep.export.kohya import MODULES, kohya_tensors, kohya_whole
 from fewstep.export.proof import Request, prove
 from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable, timetable
@@ -62,6 +62,7 @@ def export(student: Student, out: Path, wanted: Wanted, check: Check | None = ve
     table = timetable(student, wanted.steps or student.sampler.made_for)
     _refuse_untrained(student, wanted.form)
     weights = {"lora": _lora, "kohya": _kohya, "folder": _folder}[wanted.form]
+    student = _readable(student, wanted.form)
     few = contract(student, table, wanted.form, wanted.rows)
     with whole_folder(out) as draft:
         few["weight_name"] = weights(student, table, draft)
@@ -89,6 +90,13 @@ def _refuse_untrained(student: Student, form: str) -> None:
         raise WeightsError("The adapter adds nothing: every B is zero, as before the first update. Train the student.")
 
 
+def _readable(student: Student, form: str) -> Student:
+    """Return the student with its adapter as stock diffusers reads it in a form; raise where that is not all of it."""
+    if form != "kohya" or student.adapter is None:
+        return student
+    return replace(student, adapter=kohya_whole(student.adapter, student.pipe.family.name, student.backbone.config))
+
+
 def _lora(student: Student, table: Timetable, draft: Path) -> str:
     """Write an adapter as diffusers does, and the scheduler."""
     adapter, prefix = student.adapter, student.pipe.family.BACKBONE
@@ -110,8 +118,8 @@ def _kohya(student: Student, table: Timetable, draft: Path) -> str:
 
 def _kohya_words(student: Student) -> dict[str, str]:
     """Return what sd-scripts writes beside the tensors and user interfaces show."""
-    rank = str(student.adapter.rank if student.adapter else 0)
-    return {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": rank}
+    rank, module = str(student.adapter.rank if student.adapter else 0), MODULES[student.pipe.family.name]
+    return {"ss_network_module": module, "ss_network_dim": rank, "ss_network_alpha": rank}
 
 
 def _folder(student: Student, table: Timetable, draft: Path) -> None:

@@ -3,7 +3,7 @@
 from fewstep.interop.attention import away_processors, turned_away
 from fewstep.interop.bridge import Bridge, bridge_of
 from fewstep.interop.encoded import Encoded
-from fewstep.interop.open import is_pipeline, open_pipe
+from fewstep.interop.open import is_pipeline, open_pipe, reopened
 from fewstep.interop.packing import Packing
 from fewstep.interop.pipe import Pipe, at_home, on_levels
 from fewstep.interop.readers import LongPrompts
@@ -22,5 +22,6 @@ __all__ = [
     "is_pipeline",
     "on_levels",
     "open_pipe",
+    "reopened",
     "turned_away",
 ]

@@ -28,7 +28,8 @@ class Bridge(nn.Module):
     ``family`` and ``config`` (the backbone's own configuration) say what is built, ``parts`` the shapes of what it is
     told of an item.  c is a packed condition (b, width), in which rows that begin with 0 stand for the empty prompt, or
     a class (b,), -1 for none, or None.  What a row keeps besides the prompt goes to the backbone as it is: ``beside``
-    as further channels of x, ``control`` to the ControlNet of the pipeline at that place, which is not trained.
+    as further channels of x, ``control`` to the ControlNet of the pipeline at that place (``Control.of``), which is not
+    trained.
     With ``scale`` a guidance scale is a further input of a U-Net, which starts silent; families that are always told
     one take it anyway.  ``away`` is a rule for the attention to the prompt.
     ``perturb`` is how far the text states of prompts are perturbed in training, as ``Perturb`` takes it; not those of
@@ -49,7 +50,7 @@ class Bridge(nn.Module):
         kv_stride: int = 1,
         kv_layers: Sequence[int] | None = None,
         kv_norm: bool = False,
-        control: str | None = None,
+        control: str | Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.family = family_named(family)
@@ -65,7 +66,7 @@ class Bridge(nn.Module):
         self.pools = pools_for(self.family, self.backbone.config, kv_stride, kv_layers, kv_norm)
         self.empty: Tensor
         self.register_buffer("empty", torch.zeros(self.packing.prompt.width))
-        self.control = None if control is None else Control(control)
+        self.control = None if control is None else Control.of(control)
 
     def forward(
         self,

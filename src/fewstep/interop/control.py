@@ -1,7 +1,7 @@
 """A ControlNet that nobody trains, beside the networks that it steers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from fewstep.errors import WeightsError
 from fewstep.interop.families import Family
 from fewstep.interop.packing import CONTROL
 from fewstep.interop.quiet import quiet
+from fewstep.interop.which import Which
 
 __all__ = ["Control"]
+
+NAME = "controlnet"  # of the component
 
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """The ``controlnet`` of the pipeline at ``place``, or the one ``given``.
+    """The ``controlnet`` of the pipeline at ``place``, ``which`` of its files, or the one ``given``.
 
     It is no module of the network that asks it: neither trained, adapted nor saved with it, and the same one for all
     copies of that network.  Gradients pass through it.
@@ -26,6 +29,14 @@ class Control:
 
     place: str
     given: nn.Module | None = None
+    which: Which = field(default_factory=Which)
+
+    @classmethod
+    def of(cls, said: str | Mapping[str, str]) -> "Control":
+        """Return that of a pipeline by its place, or by a mapping with ``place`` and what ``Which.facts`` says."""
+        if isinstance(said, str):
+            return cls(said)
+        return cls(said["place"], which=Which.of(said))
 
     def __deepcopy__(self, memo: object) -> "Control":
         return self
@@ -41,8 +52,9 @@ class Control:
         try:
             with quiet():
                 found = ControlNetModel.from_pretrained(
-                    self.place, subfolder="controlnet", use_safetensors=True, local_files_only=here
-                )
+                    self.place, subfolder=NAME, use_safetensors=True, local_files_only=here,
+                    **self.which.of_part(Path(self.place) / NAME),
+                )  # fmt: skip
         except Exception as error:  # readers raise all kinds
             raise WeightsError(
                 f"The ControlNet that this model is steered by cannot be read from {self.place}: {error}. Put the "

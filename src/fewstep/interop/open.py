@@ -1,5 +1,6 @@
 """From a diffusers folder, a file or a hub id to a pipeline that can be a teacher."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from fewstep.interop.packing import BESIDE, CONTROL
 from fewstep.interop.pipe import Pipe
 from fewstep.interop.reading import INDEX, family_of, is_pipeline, read
 from fewstep.interop.style import merge_style
+from fewstep.interop.which import Which
 
-__all__ = ["INDEX", "is_pipeline", "open_pipe"]
+__all__ = ["INDEX", "is_pipeline", "open_pipe", "reopened"]
 
 READERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")  # what reads prompts, and is never left out
 
@@ -20,36 +22,54 @@ READERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")  # what
 def open_pipe(
     place: str | Path,
     size: tuple[int, int] | None = None,
-    lora: str | Path | None = None,
+    lora: str | Path | Sequence[str | Path] | None = None,
     config: str | Path | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
 ) -> Pipe:
     """Open a pipeline for images of ``size`` (height, width) pixels, by default what it was made for.
 
     ``place`` is a diffusers folder, a single-file checkpoint that diffusers reads, or an id on the hub.  ``lora`` is a
-    file or folder whose adapter is merged into the weights: a base with a style is a teacher like any other.
-    ``config`` is a diffusers folder with the configurations for a single-file checkpoint, which are fetched from the
-    hub otherwise.  Code that comes with a repository is not run, and only safetensors are read.
+    file or folder whose adapter is merged into the weights, or several, merged in their order: a base with styles is a
+    teacher like any other.  ``config`` is a diffusers folder with the configurations for a single-file checkpoint,
+    which are fetched from the hub otherwise.  ``variant`` is one of the weights, such as fp16 (a folder that has no
+    others is opened in it anyway), ``revision`` a branch, tag or commit on the hub.  Whatever the files hold, all of
+    it is float32.  Code that comes with a repository is not run, and only safetensors are read.
     Raises ``WeightsError`` for a family that is not known, a missing component, weights that are not there, a few-step
-    student, a tokenizer that reads more than its encoder has positions for, an adapter that does not fit, and a hub id
-    that cannot be fetched; ``DataError`` for a size that the autoencoder does not divide, or none where the pipeline
-    has none of its own.
+    student, a tokenizer that reads more than its encoder has positions for, an adapter that does not fit, a variant or
+    revision that is not there, and a hub id that cannot be fetched; ``DataError`` for a size that the autoencoder does
+    not divide, or none where the pipeline has none of its own.
     """
-    pipeline = read(str(place), None if config is None else Path(config))
+    which = Which.at(str(place), variant, revision)
+    pipeline = read(str(place), None if config is None else Path(config), which)
     family = family_of(type(pipeline).__name__, str(place))
     _refuse_silent(pipeline, str(place))
     _refuse_longer(pipeline, str(place))
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
-            part.eval().requires_grad_(False)
+            part.eval().requires_grad_(False).float()  # stock pipelines run no half-precision encoder beside the rest
     pipeline.set_progress_bar_config(disable=True)
-    if lora is not None:
-        merge_style(pipeline, family, Path(lora))
+    styles = _listed(lora)
+    for style in styles:
+        merge_style(pipeline, family, style)
     kept = str(Path(place).resolve()) if Path(place).exists() else str(place)
-    pipe = Pipe(pipeline, family, kept, size or (0, 0), None if lora is None else str(Path(lora).resolve()))
+    pipe = Pipe(pipeline, family, kept, size or (0, 0), tuple(str(style.resolve()) for style in styles), which)
     _refuse_student(pipe)
     pipe = pipe if size is not None and _fits(pipe) else replace(pipe, size=_own_size(pipe))
     _refuse_other_extra(pipe)
     return pipe
+
+
+def reopened(facts: Mapping[str, Any]) -> Pipe:
+    """Open the pipeline that ``Pipe.facts`` were said of.  Of one style older runs state no list, but its path."""
+    height, width = facts["size"]
+    return open_pipe(facts["pipeline"], (height, width), facts.get("style"), **Which.of(facts).facts)
+
+
+def _listed(lora: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    """Return the adapters that were given, one or several or none."""
+    given = [] if lora is None else [lora] if isinstance(lora, str | Path) else lora
+    return [Path(each) for each in given]
 
 
 def _refuse_silent(pipeline: Any, place: str) -> None:

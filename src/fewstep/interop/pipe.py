@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from fewstep.interop.own import own_guidance
 from fewstep.interop.packing import CONTROL, Packing, ending
 from fewstep.interop.quiet import quiet
 from fewstep.interop.readers import LongPrompts, unread
+from fewstep.interop.which import Which
 from fewstep.levels import AtHome, Levels, OffLevels, OnLevels
 from fewstep.model import Model
 from fewstep.predict import Prediction
@@ -35,14 +36,22 @@ AT_ONCE = 64  # prompts or images that are encoded together
 class Pipe:
     """A pipeline that was opened, for images of ``size`` (height, width) pixels.
 
-    ``pipeline`` is diffusers' own object, ``place`` where it came from, ``style`` the adapter that was merged into it.
+    ``pipeline`` is diffusers' own object, ``place`` where it came from, ``which`` the files that were read there,
+    ``styles`` the adapters that were merged into it, in their order.
     """
 
     pipeline: Any
     family: Family
     place: str
     size: tuple[int, int]
-    style: str | None = None
+    styles: tuple[str, ...] = ()
+    which: Which = field(default_factory=Which)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a student keeps of it, by which the same one is opened again."""
+        style = {"style": list(self.styles)} if self.styles else {}
+        return {"pipeline": self.place, "size": list(self.size), **style, **self.which.facts}
 
     @property
     def backbone(self) -> Any:
@@ -197,9 +206,11 @@ class Pipe:
         path, prediction = self.path
         net: Bridge = around(self.family, self.backbone, self.nothing(), self.packing)
         net.eval().requires_grad_(False)
-        control = {}
+        control: dict[str, Any] = {}
         if CONTROL in net.packing.shapes:
-            net.control, control = Control(self.place, self.pipeline.controlnet), {"control": self.place}
+            place = {"place": self.place, **self.which.facts}
+            net.control = Control(self.place, self.pipeline.controlnet, self.which)
+            control = {"control": place if self.which.facts else self.place}
         scale = own_guidance(self.place, self.family.GUIDANCE) if guidance is None else guidance
         told = self.family.EMBEDDED
         rules = () if told or scale == 1 else ((self.extra.guided(scale) if self.extra else CFG(scale)),)
@@ -208,9 +219,8 @@ class Pipe:
         parts = {name: list(shape) for name, shape in net.packing.shapes.items()}
         words = {"family": self.family.name, "config": dict(self.backbone.config), "parts": parts, **control}
         condition = (net.packing.width,) if parts else ()
-        facts = {"pipeline": self.place, "size": list(self.size)} | ({"style": self.style} if self.style else {})
         network = {"fewstep.interop.Bridge": words}
-        return Model(Denoiser(net, path, prediction), sampler, self.shape, self.classes, network, facts, condition)
+        return Model(Denoiser(net, path, prediction), sampler, self.shape, self.classes, network, self.facts, condition)
 
     @property
     def path(self) -> tuple[Process, Prediction]:

@@ -11,6 +11,7 @@ from fewstep.interop.families import FAMILIES, Family
 from fewstep.interop.listening import listening, lost
 from fewstep.interop.quiet import quiet
 from fewstep.interop.single import read_file
+from fewstep.interop.which import Which
 
 __all__ = ["INDEX", "family_of", "is_pipeline", "read"]
 
@@ -26,7 +27,7 @@ def is_pipeline(place: str | Path) -> bool:
     return str(place).count("/") == 1 and not path.is_absolute() and not path.parent.exists()
 
 
-def read(place: str, config: Path | None = None) -> Any:
+def read(place: str, config: Path | None, which: Which) -> Any:
     """Return diffusers' own object; ``config`` is the folder that says how a single-file checkpoint is built.
 
     Raises ``WeightsError`` for what cannot be read, and for weights that are not there.
@@ -50,11 +51,11 @@ def read(place: str, config: Path | None = None) -> Any:
         ) from error
     if path.is_file():
         return read_file(path, config)
-    _refuse_folder(path) if path.is_dir() else _refuse_on_hub(place)
+    _refuse_folder(path) if path.is_dir() else _refuse_on_hub(place, which)
     try:
         with quiet(), listening() as said:
             found = diffusers.DiffusionPipeline.from_pretrained(
-                place, use_safetensors=True, local_files_only=path.is_dir(), trust_remote_code=False
+                place, use_safetensors=True, local_files_only=path.is_dir(), trust_remote_code=False, **which.facts
             )
     except Exception as error:  # readers raise all kinds: OSError, ValueError, those of the hub and of safetensors
         raise _unread(place, error, path.is_dir()) from error
@@ -64,8 +65,8 @@ def read(place: str, config: Path | None = None) -> Any:
 
 def _unread(place: str, error: Exception, here: bool) -> WeightsError:
     what = "Complete the folder." if here else (
-        "Is the network reachable, and the id right? Without a network, download the repository elsewhere and give its "
-        "folder."
+        "Is the network reachable, and the id right? If its weights are there in a variant only, give that (--variant "
+        "fp16). Without a network, download the repository elsewhere and give its folder."
     )  # fmt: skip
     return WeightsError(f"{place} cannot be opened as a pipeline: {error}. {what}")
 
@@ -97,13 +98,13 @@ def _refuse_folder(folder: Path) -> None:
         )
 
 
-def _refuse_on_hub(place: str) -> None:
+def _refuse_on_hub(place: str, which: Which) -> None:
     """Raise for a repository of a family that is not known, before its weights are downloaded."""
     from huggingface_hub import hf_hub_download
 
     try:
         with quiet():
-            file = hf_hub_download(place, INDEX)
+            file = hf_hub_download(place, INDEX, revision=which.revision)
     except Exception as error:  # the hub's, and those of the connection
         raise _unread(place, error, here=False) from error
     _index(Path(file), place)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fewstep.export import Outlook, outlook
 from fewstep.interop import Pipe
-from fewstep.jobs.pipelines import example_of, inherited, pipe_of
+from fewstep.jobs.pipelines import KEPT, example_of, inherited, pipe_of
 from fewstep.jobs.stages import stage_settings
 from fewstep.model import Model
 from fewstep.networks import LoraFile, merged
@@ -41,8 +41,7 @@ def foretold(recipe: Recipe, settings: Sequence[str], teacher: Model, start: Mod
         model.to("cpu")
     try:
         student, file = _untrained(recipe, settings, teacher, start, pipe)
-        known = ("pipeline", pipe.place), ("style", pipe.style)
-        same = all(student.facts.get(name) == value for name, value in known)
+        same = all(student.facts.get(name) == pipe.facts.get(name) for name in KEPT)
         return outlook(student, pipe if same else pipe_of(student), file)
     finally:
         for model, device in zip(models, devices, strict=True):

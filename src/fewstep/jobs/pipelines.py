@@ -14,8 +14,9 @@ from fewstep.data import open_data
 from fewstep.errors import DataError, RecipeError, nearest
 from fewstep.files import CACHE
 from fewstep.guidance import CFG
-from fewstep.interop import Encoded, Pipe, as_folder, is_pipeline, open_pipe
+from fewstep.interop import Encoded, Pipe, as_folder, is_pipeline, open_pipe, reopened
 from fewstep.interop.published import as_published, published
+from fewstep.interop.which import Which
 from fewstep.jobs.machine import this_machine
 from fewstep.jobs.progress import bar
 from fewstep.jobs.weigh import at_weight, parted, refuse_readers
@@ -45,31 +46,31 @@ __all__ = [
 ]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-KEPT = (
-    "pipeline",
-    "size",
-    "style",
-)  # facts that students keep of their teacher, or of what they began with, to be shown and exported
+KEPT = ("pipeline", "size", "style", "variant", "revision")
+"""Facts that students keep of their teacher, or of what they began with, to be shown and exported."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A pipeline as a teacher: its place, the side of the images, a style LoRA, and the guidance scale (None: its own
-    ones).
+    """A pipeline as a teacher: its place, the side of the images, style LoRAs in the order of their merging, and the
+    guidance scale (None: its own ones).
 
-    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is.  Both LoRAs may be given
+    ``start`` is a published few-step LoRA with which the student begins, ``like`` whose it is.  All LoRAs may be given
     as ``FILE:WEIGHT``.  ``config`` is a folder with the configurations for a checkpoint in one file, ``dtype`` the
-    precision of text encoders and autoencoder (None: as they are).
+    precision of text encoders and autoencoder (None: float32).  ``variant`` and ``revision`` are as ``open_pipe`` has
+    them.
     """
 
     place: str
     size: int | None = None
-    style: Path | None = None
+    style: tuple[Path, ...] = ()
     guidance: float | None = None
     start: Path | None = None
     like: str | None = None
     config: Path | None = None
     dtype: str | None = None
+    variant: str | None = None
+    revision: str | None = None
 
 
 def in_folder(asked: Asked, folder: Path) -> Asked:
@@ -77,6 +78,7 @@ def in_folder(asked: Asked, folder: Path) -> Asked:
     path = Path(asked.place)
     if not path.is_file():
         return asked
+    Which.at(asked.place, asked.variant, asked.revision)  # raises for both
     return replace(asked, place=str(as_folder(path, folder, asked.config)), config=None)
 
 
@@ -105,7 +107,7 @@ def settled(pipe: Pipe, dtype: str | None = None) -> Pipe:
 
 def _opened(asked: Asked) -> Pipe:
     size = None if asked.size is None else (asked.size, asked.size)
-    return open_pipe(asked.place, size, asked.style, asked.config)
+    return open_pipe(asked.place, size, asked.style, asked.config, asked.variant, asked.revision)
 
 
 def weighed(asked: Asked, folder: Path) -> Asked:
@@ -114,15 +116,15 @@ def weighed(asked: Asked, folder: Path) -> Asked:
     A published one without a weight has that of its authors.
     """
     usual = 1.0 if asked.like is None else published(asked.like).weight
-    style = None if asked.style is None else at_weight(asked.style, folder)
+    style = tuple(at_weight(each, folder / str(i)) for i, each in enumerate(asked.style, 1))
     start = None if asked.start is None else at_weight(asked.start, folder, usual)
     return replace(asked, style=style, start=start)
 
 
 def unweighed(asked: Asked) -> Asked:
     """Return the same with the files of its LoRAs alone: at which weight they are merged takes no memory."""
-    style, start = (None if each is None else parted(each)[0] for each in (asked.style, asked.start))
-    return replace(asked, style=style, start=start)
+    start = None if asked.start is None else parted(asked.start)[0]
+    return replace(asked, style=tuple(parted(each)[0] for each in asked.style), start=start)
 
 
 def started(asked: Asked) -> Model | None:
@@ -136,10 +138,10 @@ def started(asked: Asked) -> Model | None:
         if asked.like is not None:
             raise RecipeError(f"--like {asked.like} says whose adapter it is, but there is none. Give --start LORA.")
         return None
-    if asked.style is not None:
+    if asked.style:
         raise RecipeError("--start and --style were both given. Merge the style into the pipeline, and give --start.")
     refuse_readers(asked.start)
-    model = _opened(replace(asked, style=asked.start)).model(None, 1.0)
+    model = _opened(replace(asked, style=(asked.start,))).model(None, 1.0)
     return model if asked.like is None else as_published(model, asked.like)
 
 
@@ -174,8 +176,7 @@ def pipe_of(model: Model) -> Pipe:
             "This model is no student of a diffusers pipeline: its facts name none. Give the folder of a run of "
             "`fewstep distill` on a diffusers folder."
         )
-    height, width = model.facts["size"]
-    return open_pipe(model.facts["pipeline"], (height, width), model.facts.get("style"))
+    return reopened(model.facts)
 
 
 def model_at(folder: Path | str, guidance: float | None = None) -> Model:

@@ -29,8 +29,9 @@ def judge_for(data: Data, features: nn.Module | None = None, cache: Path = CACHE
     batch = data.batch(_spread(len(data), min(len(data), MOST)))
     seen, kinds, classes = batch.x0, batch.c, len(data.classes)
     checker = data.checker
-    if checker is not None and batch.c is not None:
-        seen, kinds, classes = checker.seen(batch.x0), checker.kind(batch.c), checker.kinds
+    if checker is not None:
+        kinds = None if batch.c is None else checker.kind(batch.c)
+        seen, classes = checker.seen(batch.x0), checker.kinds
     classifier = cached_classifier(seen, kinds, classes, cache)
     named = classifier if data.classes else None
     return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named, checker)

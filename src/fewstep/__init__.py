@@ -1,7 +1,7 @@
 """fewstep: turn any slow multi-step generator into one that needs 1 to 8 network calls."""
 
 from fewstep import predict
-from fewstep.data import Batch, Data, Digits, ImageFolder, batches, open_data
+from fewstep.data import Batch, Data, Digits, ImageFolder, Tensors, batches, open_data
 from fewstep.denoiser import Denoiser, Denoises
 from fewstep.errors import DataError, FewstepError, MissingExtra, RecipeError, UnhealthyTraining, WeightsError
 from fewstep.flowmap import FlowMap
@@ -39,6 +39,7 @@ __all__ = [
     "Process",
     "RecipeError",
     "Rescale",
+    "Tensors",
     "Training",
     "TrigFlow",
     "UnhealthyTraining",

@@ -15,6 +15,7 @@ from fewstep.data.oversampled import Oversampled
 from fewstep.data.pairs import PairsPlan, PairStore, write_pairs
 from fewstep.data.prompts import Prompts
 from fewstep.data.shapes import Shapes
+from fewstep.data.tensors import Tensors
 
 __all__ = [
     "NAMED",
@@ -32,6 +33,7 @@ __all__ = [
     "PairsPlan",
     "Prompts",
     "Shapes",
+    "Tensors",
     "batches",
     "open_data",
     "read_further",

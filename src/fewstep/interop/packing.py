@@ -60,10 +60,11 @@ class Packing:
         return torch.cat([number[:, None], *rows, *([marks(rows[0])] if self.keeps else [])], 1)
 
     def unpack(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return the tensors (b, ...) of rows (b, width)."""
+        """Return the tensors (b, ...) of rows (b, width), each contiguous: kernels round strided ones otherwise."""
         sizes = [prod(shape) for shape in self.shapes.values()]
         parts = torch.split(rows[:, 1 : 1 + sum(sizes)], sizes, 1) if sizes else ()
-        return {name: part.reshape(-1, *self.shapes[name]) for name, part in zip(self.shapes, parts, strict=True)}
+        split = zip(self.shapes, parts, strict=True)
+        return {name: part.contiguous().reshape(-1, *self.shapes[name]) for name, part in split}
 
 
 def ending(parts: Mapping[str, Tensor]) -> Tensor:

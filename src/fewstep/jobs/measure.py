@@ -30,11 +30,12 @@ def judge_for(data: Data, features: nn.Module | None = None, cache: Path = CACHE
     batch, checker = data.batch(_spread(len(data), min(len(data), MOST))), data.checker
     if features is not None and not data.classes:
         return Judge.of(batch.x0, batch.c, features, None, checker)
-    if checker is None or batch.c is None:
+    if checker is None:
         classifier = cached_classifier(batch.x0, batch.c, len(data.classes), cache)
     else:
+        kinds = None if batch.c is None else checker.kind(batch.c)
         with held(checker.seen, batch.x0, cache) as seen:
-            classifier = cached_classifier(seen, checker.kind(batch.c), checker.kinds, cache)
+            classifier = cached_classifier(seen, kinds, checker.kinds, cache)
     named = classifier if data.classes else None
     return Judge.of(batch.x0, batch.c, classifier.trunk if features is None else features, named, checker)
 

@@ -1,15 +1,15 @@
 """Pocket teachers: small diffusers pipelines of the great families, from captioned shapes and nothing else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from fewstep.data import Shapes
 from fewstep.errors import RecipeError, WeightsError
@@ -28,7 +28,7 @@ from fewstep.predict import Eps, Prediction, V
 from fewstep.recipes import Recipe, load_recipe, spell
 from fewstep.versions import hardware, versions
 
-__all__ = ["Effort", "Plan", "is_finished", "share_right", "train_pocket"]
+__all__ = ["Effort", "Painter", "Plan", "is_finished", "share_right", "train_pocket"]
 
 BEGUN = "begun.json"
 GUIDANCE = 3.0  # best for shapes: with 7.5, the scale of the real ones, a third of the pairs of objects is wrong
@@ -145,7 +145,18 @@ def train_pocket(plan: Plan, data: Shapes, options: Options) -> dict[str, Any]:
     return facts
 
 
-def share_right(pipe: Pipe, model: Model, data: Shapes, asked: int) -> dict[str, float]:
+@runtime_checkable
+class Painter(Protocol):
+    """What captions and latents are to a model: a ``Pipe`` is one."""
+
+    def conditions(self, texts: Sequence[str]) -> Tensor:
+        """Return what the model is told of captions, one row each."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the images of latents, (b, 3, h, w) in [-1, 1]."""
+
+
+def share_right(pipe: Painter, model: Model, data: Shapes, asked: int) -> dict[str, float]:
     """Return the share of captions of which the checker finds everything right, by the number of objects.
 
     The captions are those of other items than were learned from; the last ones say a colour of a shape that no item

@@ -1,0 +1,88 @@
+"""A latent text model of one's own, told plain text states, learns what the same weights learn through the bridge."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fewstep as fs
+from fewstep.data.shapes import Shapes
+from fewstep.denoiser import Denoiser
+from fewstep.interop import Encoded, open_pipe
+from fewstep.jobs.machine import this_machine
+from fewstep.jobs.suited import computed
+from fewstep.recipes import assemble
+from fewstep.solvers import DDIM
+from fewstep.times import Trailing
+from fewstep.training import Training
+
+BRIEF = ("steps=3", "batch=4", "learners.student.lora.rank=2")
+
+
+class Own(nn.Module):
+    """A U-Net that reads the states of a text, c (b, tokens, width); zeros ask for nothing."""
+
+    empty: Tensor
+
+    def __init__(self, unet: nn.Module, empty: Tensor) -> None:
+        super().__init__()
+        self.unet = unet
+        self.register_buffer("empty", empty)
+
+    def forward(self, x: Tensor, label: Tensor, c: Tensor) -> Tensor:
+        some = (c != 0).flatten(1).any(1)[:, None, None]
+        return self.unet(x, label, torch.where(some, c, self.empty), return_dict=False)[0]
+
+
+@pytest.fixture(scope="module")
+def encoded(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
+    return Encoded(Shapes(16, count=40), open_pipe(folder), tmp_path_factory.mktemp("cache"))
+
+
+def own_teacher(encoded: Encoded) -> fs.Model:
+    """The same U-Net, opened once more, as README says of one's own network."""
+    pipe = open_pipe(encoded.pipe.place)
+    sampler = fs.ManyStep(Trailing(1.0), DDIM(), 2, (fs.CFG(2.0),))
+    process = fs.VP.from_diffusers(pipe.pipeline.scheduler.config, unit=True)
+    empty = pipe.nothing()["states"][0]
+    view = fs.Denoiser(Own(pipe.backbone, empty), process, fs.predict.Eps())
+    return fs.Model(view, sampler, pipe.shape, condition=tuple(empty.shape))
+
+
+def own_data(encoded: Encoded) -> fs.Tensors:
+    batch = encoded.batch(range(len(encoded)))
+    return fs.Tensors(batch.x0, encoded.pipe.packing.unpack(batch.c)["states"])
+
+
+def trained(name: str, settings: list[str], teacher: fs.Model, data: fs.Data) -> tuple[Training, Denoiser]:
+    """All learners of a recipe, and the view of the student, after a few updates."""
+    recipe = fs.load_recipe(name, settings)
+    assembly = assemble(recipe, data.batch(range(8)), 0, teacher, 1)
+    assembly.training.prepare(this_machine())
+    list(fs.train(assembly.training, fs.batches(data, recipe.batch, seed=1), this_machine()))
+    return assembly.training, assembly.student
+
+
+def weights(net: nn.Module) -> list[Tensor]:
+    return [parameter.detach() for parameter in net.parameters()]
+
+
+@pytest.mark.parametrize("name", ["dmd2-text", "lcm-lora"])
+def test_own_network_learns_the_same_as_the_bridge_to_the_last_bit(name: str, encoded: Encoded) -> None:
+    teachers = encoded.pipe.model(2, 2.0), own_teacher(encoded)
+    assert computed(name, [], teachers[0]) == computed(name, [], teachers[1]) != []
+    settings = [*BRIEF, *computed(name, [], teachers[0])]
+    told = zip(teachers, (encoded, own_data(encoded)), strict=True)
+    (bridge, student), (own, other) = (trained(name, settings, *each) for each in told)
+    for key, learner in bridge.learners.items():
+        ours, theirs = weights(learner.bare), weights(own.learners[key].bare)
+        assert all(one.equal(other) for one, other in zip(ours, theirs, strict=True)), key
+    packed = encoded.pipe.conditions(["a red disc", "a cube"])
+    states = encoded.pipe.packing.unpack(packed)["states"]
+    taught = [replace(each, view=view) for each, view in zip(teachers, (student, other), strict=True)]
+    first, second = (each.sample([1, 2], c) for each, c in zip(taught, (packed, states), strict=True))
+    assert first.equal(second)
+    assert not first.equal(teachers[0].sample([1, 2], packed))
+    assert taught[0].sample([3]).equal(taught[1].sample([3]))

@@ -5,9 +5,9 @@
 
 DIR is a diffusers folder that learned the shapes.  Each recipe distils it as `fewstep distill DIR --data shapes
 --recipe NAME` does.  Of each student, at every number of steps that it is made for, and of the teacher: how many
-parameters it trained, the seconds of training (+ those of stored pairs), network calls per image, the shares of captions
-of which the checker finds everything right (see text.py), and the Fréchet distance to the data in the features by which
-`fewstep evaluate` judges.  What is finished or measured is not repeated.
+parameters it trained, the seconds of training (+ those of stored pairs), network calls per image, the shares of
+captions of which the checker finds everything right (see text.py), and the Fréchet distance to the data in the features
+by which `fewstep evaluate` judges.  What is finished or measured is not repeated.
 """
 
 import argparse

@@ -69,7 +69,7 @@ def weights(net: nn.Module) -> list[Tensor]:
     return [parameter.detach() for parameter in net.parameters()]
 
 
-@pytest.mark.parametrize("name", ["dmd2-text", "lcm-lora"])
+@pytest.mark.parametrize("name", ["dmd2-text", pytest.param("lcm-lora", marks=pytest.mark.slow)])
 def test_own_network_learns_the_same_as_the_bridge_to_the_last_bit(name: str, encoded: Encoded) -> None:
     teachers = encoded.pipe.model(2, 2.0), own_teacher(encoded)
     assert computed(name, [], teachers[0]) == computed(name, [], teachers[1]) != []

@@ -12,12 +12,13 @@ from students import adapted, changed, few_step, wanted
 from torch import nn
 
 import fewstep as fs
-from fewstep.export import Adapter, Student, export, verify
+from fewstep.export import Adapter, Student, export, outlook, verify
 from fewstep.export.kohya import _published, kohya_tensors
 from fewstep.guidance import CFG, Guidance, Rescale
 from fewstep.interop import Bridge, Pipe
 from fewstep.networks import Adapted, LoraFile, SecondTime, digest_of, own_state
 from fewstep.networks.lora import low_rank, merged
+from fewstep.predict import EDM
 from fewstep.sharing import shared_names
 
 Get = Callable[[str], Pipe]
@@ -191,6 +192,17 @@ def test_form_that_nobody_reads_is_refused(
 ) -> None:
     with pytest.raises((fs.WeightsError, fs.RecipeError), match=words):
         export(student(name), tmp_path / "x", wanted(form))
+
+
+@pytest.mark.parametrize("form", ["lora", "folder"])
+def test_student_that_no_form_can_help_is_not_sent_to_another(pipe: Get, tmp_path: Path, form: str) -> None:
+    """What no scheduler does is said first, and it is what was announced before the training."""
+    model = few_step(pipe("sd"), changed(pipe("sd")))
+    model = replace(model, view=replace(model.view, prediction=EDM()))
+    words = outlook(model, pipe("sd")).forms[form]
+    with pytest.raises(fs.WeightsError, match="predicts EDM, which stock schedulers") as error:
+        export(Student.of(model, pipe("sd")), tmp_path / "x", wanted(form))
+    assert str(error.value) == words
 
 
 def test_adapter_on_a_checkpoint_in_one_file_is_refused(student: Callable[[str], Student], tmp_path: Path) -> None:

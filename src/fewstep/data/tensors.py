@@ -75,7 +75,7 @@ class Tensors(Data):
         if not x0.isfinite().all() or not (c is None or c.isfinite().all()):
             raise DataError(f"The tensors {self.name!r} hold values that are not finite. Leave these items out.")
         labelled = c is not None and c.ndim == 1 and not c.is_floating_point()
-        named = labelled and bool(classes) and bool(((c >= -1) & (c < len(classes))).all())  # type: ignore[operator]
+        named = labelled and bool(classes) and bool(((c >= -1) & (c < len(classes))).all())  # type: ignore[operator,union-attr]
         told = c is not None and c.ndim > 1 and c.is_floating_point() and not classes
         if len(x0) != len(x0 if c is None else c) or not (named or told or (c is None and not classes)):
             form = "none" if c is None else f"{str(c.dtype).removeprefix('torch.')} of shape {list(c.shape)}"

@@ -19,7 +19,7 @@ def in_parts(make: Callable[..., Tensor], *items: Tensor) -> Tensor:
 
     Exact when what it makes of an item depends on no other one, or only on those of its part: to the last bit.
     """
-    return torch.cat([make(*part) for part in zip(*(each.split(PART) for each in items), strict=True)])
+    return torch.cat([make(*part) for part in zip(*(torch.split(each, PART) for each in items), strict=True)])
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def held(make: Callable[[Tensor], Tensor], items: Tensor, folder: Path) -> Itera
     The file lies in ``folder`` as long as it is needed, and the system reads of it what is asked for; do not write to
     the tensor.
     """
-    parts = (make(part) for part in items.split(PART))
+    parts = (make(part) for part in torch.split(items, PART))
     first = next(parts)
     if first.nbytes / len(first) * len(items) <= MOST:
         yield torch.cat([first, *parts])

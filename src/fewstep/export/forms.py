@@ -7,13 +7,13 @@ from pathlib import Path
 from fewstep.errors import RecipeError, WeightsError, nearest
 from fewstep.export.kohya import kohya_whole
 from fewstep.export.student import Student
-from fewstep.export.timetable import timetable
+from fewstep.export.timetable import Timetable, timetable
 from fewstep.interop import Pipe
 from fewstep.interop.own import reads_adapters
 from fewstep.model import Model
 from fewstep.networks import LoraFile
 
-__all__ = ["FORMS", "Outlook", "outlook", "refuse_form"]
+__all__ = ["FORMS", "Outlook", "outlook", "walked"]
 
 FORMS = ("lora", "folder", "kohya")
 
@@ -65,16 +65,27 @@ def outlook(model: Model, pipe: Pipe, file: LoraFile | None = None) -> Outlook:
     forms = {}
     for form in FORMS:
         try:
-            refuse_form(student, form)
+            _refuse_form(student, form)
         except WeightsError as error:
             forms[form] = str(error)
     return Outlook(able, forms, reason)
 
 
-def refuse_form(student: Student, form: str) -> None:
-    """Raise ``WeightsError`` for a student that the form cannot hold, ``RecipeError`` for one that there is none of."""
+def walked(student: Student, form: str, counts: Sequence[int]) -> Timetable:
+    """Return how a student is walked in so many steps when it is exported in a form.
+
+    Raises ``RecipeError`` for a form that there is none of, and ``WeightsError`` for a student that no stock scheduler
+    follows, and only then for one that the form cannot hold, whose remedy is another form.
+    """
     if form not in FORMS:
         raise RecipeError(f"there is no form {form!r} of an export; {nearest(form, FORMS)}")
+    table = timetable(student, counts)
+    _refuse_form(student, form)
+    return table
+
+
+def _refuse_form(student: Student, form: str) -> None:
+    """Raise ``WeightsError`` for a student that the form cannot hold."""
     if form == "folder":
         return
     if student.adapter is None:

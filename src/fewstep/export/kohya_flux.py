@@ -75,7 +75,7 @@ def flux_layers(adapter: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
     found = {}
     for theirs, names in _homes(adapter).items():
         downs, ups = zip(*(adapter.layers[name] for name in names), strict=True)
-        found[theirs] = (torch.cat(downs), torch.block_diag(*ups))
+        found[theirs] = (torch.cat(downs), torch.block_diag(*ups))  # type: ignore[no-untyped-call]
     return found
 
 

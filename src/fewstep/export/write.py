@@ -17,12 +17,12 @@ from fewstep.errors import WeightsError
 from fewstep.evaluate import Row
 from fewstep.export.card import Card
 from fewstep.export.contract import contract
-from fewstep.export.forms import refuse_form
+from fewstep.export.forms import walked
 from fewstep.export.fresh import PROOF
 from fewstep.export.kohya import MODULES, kohya_tensors, kohya_whole
 from fewstep.export.proof import Request, prove
 from fewstep.export.student import Student
-from fewstep.export.timetable import Timetable, timetable
+from fewstep.export.timetable import Timetable
 from fewstep.export.verify import FEW, verify
 from fewstep.files import whole_folder, write_whole
 from fewstep.interop.style import LORA_FILE
@@ -58,8 +58,7 @@ def export(student: Student, out: Path, wanted: Wanted, check: Check | None = ve
     """
     if out.exists():
         raise WeightsError(f"{out} is there already. Give another folder, or remove it.")
-    refuse_form(student, wanted.form)
-    table = timetable(student, wanted.steps or student.sampler.made_for)
+    table = walked(student, wanted.form, wanted.steps or student.sampler.made_for)
     _refuse_untrained(student, wanted.form)
     weights = {"lora": _lora, "kohya": _kohya, "folder": _folder}[wanted.form]
     student = _readable(student, wanted.form)

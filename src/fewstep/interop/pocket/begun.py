@@ -1,9 +1,11 @@
 """The backbone of a pipeline that is trained further."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from fewstep.interop.bridge import around
+from fewstep.interop.bridge import Bridge, around
 from fewstep.interop.open import open_pipe
 from fewstep.interop.pocket.optimise import fast
 
@@ -19,8 +21,8 @@ class Begun(nn.Module):
     def __init__(self, folder: str) -> None:
         super().__init__()
         pipe = open_pipe(folder)
-        bridge = around(pipe.family, pipe.backbone, pipe.nothing()).requires_grad_(True)
-        self.bridge = bridge.to(memory_format=torch.channels_last)  # a U-Net takes a seventh less time on a CPU
+        bridge: Any = around(pipe.family, pipe.backbone, pipe.nothing()).requires_grad_(True)
+        self.bridge: Bridge = bridge.to(memory_format=torch.channels_last)  # a U-Net takes a seventh less time on a CPU
 
     def forward(self, x: Tensor, label: Tensor, c: Tensor | None = None) -> Tensor:
         """Return the backbone's output, the shape of x."""

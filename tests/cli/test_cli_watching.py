@@ -90,7 +90,7 @@ def test_plan_of_more_pixels_takes_more(fewstep, teacher):
             "plan", teacher, "--recipe", "kd", "--resolution", resolution, *TRIED, "--set", "pairs.steps=2"
         )
         assert answer.code == 0, answer.err
-        peaks.append(float(re.search(r"([\d,]+) for (updates|looks)", answer.out)[1].replace(",", "")))
+        peaks.append(float(re.search(r"([\d,]+) for (updates|looks|pairs)", answer.out)[1].replace(",", "")))
     assert peaks[1] > 4 * peaks[0] or peaks[1] > peaks[0] + 5
 
 

@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a trained model.", show_default=False)]
-Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the model goes; given again, the run continues.")]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="A folder; given again, the run continues.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the recipe; may be repeated."),
@@ -61,7 +61,7 @@ Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps per i
 Counts = Annotated[
     list[int] | None, typer.Option("--steps", min=1, metavar="N", help="May be repeated; default: all it is made for.")
 ]
-Dial = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most steps it is made for; default: the recipe's.")]
+Dial = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most steps; default: the recipe's.")]
 RecipeOption = Annotated[str, typer.Option(metavar="RECIPE", help="Name, or path of a .yaml file.")]
 OtherData = Annotated[
     str | None, typer.Option("--data", metavar="DATA", help="As for train; default: the data it learned from.")

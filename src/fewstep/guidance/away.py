@@ -82,8 +82,7 @@ class NASA(Away):
     transformers do not; there take ``NAG``.  Exact: what an attention gives is linear in a, before and after the
     projection, whose bias enters once.
     Source: SNOOPI, arXiv 2412.02687, which writes cross-attention.  In joint attention Z+ and Z- are what the image's
-    tokens get of the image and one of the prompts, the text's tokens being left alone: so it is in the code of those
-    who compare with it (VSF, arXiv 2508.10931), and so *ours*.
+    tokens get of the image and one of the prompts, the text's tokens being left alone: *ours*.
     """
 
     scale: float = 0.1  # the paper's for SD 1.5

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from runpy import run_path
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 import fewstep as fs
@@ -18,22 +18,8 @@ from fewstep.solvers import DDIM
 from fewstep.times import Trailing
 from fewstep.training import Training
 
+Own = run_path(str(Path(__file__).parents[2] / "benchmarks" / "interfaces.py"))["Own"]  # what the benchmark trains
 BRIEF = ("steps=3", "batch=4", "learners.student.lora.rank=2")
-
-
-class Own(nn.Module):
-    """A U-Net that reads the states of a text, c (b, tokens, width); zeros ask for nothing."""
-
-    empty: Tensor
-
-    def __init__(self, unet: nn.Module, empty: Tensor) -> None:
-        super().__init__()
-        self.unet = unet
-        self.register_buffer("empty", empty)
-
-    def forward(self, x: Tensor, label: Tensor, c: Tensor) -> Tensor:
-        some = (c != 0).flatten(1).any(1)[:, None, None]
-        return self.unet(x, label, torch.where(some, c, self.empty), return_dict=False)[0]
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def held(make: Callable[[Tensor], Tensor], items: Tensor, folder: Path) -> Itera
     if first.nbytes / len(first) * len(items) <= MOST:
         yield torch.cat([first, *parts])
         return
-    shape, folder = (len(items), *first.shape[1:]), Path(folder)
+    shape = (len(items), *first.shape[1:])
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as place:
         path = Path(place) / "pictures"

@@ -58,10 +58,10 @@ def outlook(model: Model, pipe: Pipe, file: LoraFile | None = None) -> Outlook:
     try:
         student = Student.unmerged(model, pipe, file)
     except WeightsError as error:
-        return _impossible(model, str(error))
+        return _impossible(str(error))
     able, reason = _able(student)
     if not able:
-        return _impossible(model, reason)
+        return _impossible(reason)
     forms = {}
     for form in FORMS:
         try:
@@ -122,7 +122,7 @@ def _able(student: Student) -> tuple[tuple[int, ...], str]:
     return tuple(able), reason
 
 
-def _impossible(model: Model, reason: str) -> Outlook:
+def _impossible(reason: str) -> Outlook:
     return Outlook((), dict.fromkeys(FORMS, reason), reason)
 
 

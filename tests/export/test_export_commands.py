@@ -116,10 +116,12 @@ def test_student_of_a_checkpoint_in_one_file_is_proven(pipe: Callable[[str], Pip
 def test_student_that_began_with_a_published_adapter_is_exported_on_it(
     pipe: Callable[[str], Pipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The base is put together again: the pipeline, the published adapter in its weights, and the student's own."""
+    """The base is put together again: the pipeline, a style, the published adapter in its weights, and the student's
+    own."""
     monkeypatch.setattr(features, "STEPS", 5)  # of the network that judges
     base = pipe("sd").place
-    asked = Asked(base, 32, guidance=2.0, start=random_lora(Path(base), tmp_path / "start"), like="dmd2")
+    style, lora = random_lora(Path(base), tmp_path / "style"), random_lora(Path(base), tmp_path / "start")
+    asked = Asked(base, 32, (style,), 2.0, lora, "dmd2")
     (source, teacher), start = opened(asked), started(asked)
     assert start is not None
     brief = ("steps=2", "batch=4", "looks=1", "judged=8", "learners.student.optimiser.adam.lr=0.01")
@@ -130,7 +132,7 @@ def test_student_that_began_with_a_published_adapter_is_exported_on_it(
     code, said = typed("export", tmp_path / "run", tmp_path / "x", "--no-verify", "--prompt", "a red disc")
     assert code == 0, said
     few = json.loads((tmp_path / "x" / "few_step.json").read_text())
-    assert (few["base_style"], few["lora"]["r"]) == ([str(tmp_path / "start")], 2)
+    assert (few["base_style"], few["lora"]["r"]) == ([str(style), str(lora)], 2)
     assert checked(tmp_path / "x").worst < 2e-5
     (tmp_path / "x" / "few_step.json").write_text(json.dumps(few | {"base_style": []}))
     with pytest.raises(fs.WeightsError, match="On other weights it draws something else"):

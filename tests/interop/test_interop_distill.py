@@ -169,16 +169,22 @@ def test_published_adapter_is_where_the_student_begins(
     assert not torch.allclose(student.sample([1], c), replace(start, view=teacher.view).sample([1], c))
 
 
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        (Asked("x", like="lcm"), "Give --start LORA"),
-        (Asked("x", start=Path("a"), style=(Path("b"),)), "were both given"),
-    ],
-)
-def test_starts_that_make_no_sense_are_refused(asked: Asked, said: str) -> None:
-    with pytest.raises(fs.RecipeError, match=said):
-        started(asked)
+def test_published_adapter_lies_on_top_of_a_style(folder: Path, tmp_path: Path) -> None:
+    """As two merged one after the other, by weights and by what an export is told of them."""
+    style, lora = random_lora(folder, tmp_path / "style"), random_lora(folder, tmp_path / "lora")
+    start = started(Asked(str(folder), style=(style,), start=lora, guidance=2.0))
+    assert start is not None
+    both, alone = open_pipe(folder, lora=[style, lora]), open_pipe(folder, lora=lora)
+    assert start.facts["style"] == [str(style), str(lora)]
+    c = both.prompts(["a red disc"])
+    drawn = [replace(model, sampler=start.sampler).sample([1], c) for model in (start, both.model(), alone.model())]
+    assert drawn[0].equal(drawn[1])
+    assert not torch.allclose(drawn[0], drawn[2])
+
+
+def test_a_name_without_an_adapter_is_refused() -> None:
+    with pytest.raises(fs.RecipeError, match="Give --start LORA"):
+        started(Asked("x", like="lcm"))
 
 
 def test_published_settings_have_a_name_and_a_path(data: Encoded) -> None:

@@ -128,20 +128,18 @@ def unweighed(asked: Asked) -> Asked:
 
 
 def started(asked: Asked) -> Model | None:
-    """Return what a published few-step adapter makes of a pipeline; None without one.
+    """Return what a published few-step adapter makes of a pipeline and its styles; None without one.
 
     It is sampled as its authors do, if it is said whose it is.
-    Raises ``RecipeError`` for a name without an adapter, and for an adapter on top of a style; ``WeightsError`` for one
-    of the text encoders, which both teacher and student read with.
+    Raises ``RecipeError`` for a name without an adapter; ``WeightsError`` for one of the text encoders, which both
+    teacher and student read with.
     """
     if asked.start is None:
         if asked.like is not None:
             raise RecipeError(f"--like {asked.like} says whose adapter it is, but there is none. Give --start LORA.")
         return None
-    if asked.style:
-        raise RecipeError("--start and --style were both given. Merge the style into the pipeline, and give --start.")
     refuse_readers(asked.start)
-    model = _opened(replace(asked, style=(asked.start,))).model(None, 1.0)
+    model = _opened(replace(asked, style=(*asked.style, asked.start))).model(None, 1.0)
     return model if asked.like is None else as_published(model, asked.like)
 
 

@@ -53,6 +53,22 @@ def test_strip_shows_captions_and_images(tmp_path: Path):
     assert len(set(pictures)) == 3
 
 
+def test_heads_of_columns_add_their_lines_and_no_width(tmp_path: Path):
+    row = Strip("Teacher", "35 calls", noise(3, 1, 8))
+    pictures = {"none": (), "short": ("one", "two", "six"), "long": ("a disc", "a red disc above a blue square", "x")}
+    for name, heads in pictures.items():
+        strip([row], tmp_path / f"{name}.png", heads)
+    none, short, long = (size_of(tmp_path / f"{name}.png") for name in pictures)
+    assert none[0] == short[0] == long[0]
+    line = short[1] - none[1] - BAND_GAP
+    assert 10 <= line <= 16
+    assert (long[1] - none[1] - BAND_GAP) % line == 0
+    assert long[1] - none[1] - BAND_GAP >= 3 * line
+    with Image.open(tmp_path / "none.png") as bare, Image.open(tmp_path / "long.png") as headed:
+        below = headed.crop((0, headed.height - MARGIN - 64, headed.width, headed.height))
+        assert below.tobytes() == bare.crop((0, bare.height - MARGIN - 64, bare.width, bare.height)).tobytes()
+
+
 def test_bytes_are_rounded_and_clamped():
     levels = torch.tensor([-2.0, -1.0, -1 + 1.6 / 127.5, 0.9999, 1.0, 2.0]).reshape(6, 1, 1, 1)
     assert eight_bit(levels).flatten().tolist() == [0, 0, 2, 255, 255, 255]

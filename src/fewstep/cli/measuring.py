@@ -38,7 +38,8 @@ def evaluate_model(
     data = data_for(models[own], folder, how.data)
     if isinstance(data, Encoded) and data.unread:
         say({"prompts": data.unread})
-    counts = {name: model.sampler.made_for for name, model in models.items()} | ({own: tuple(steps)} if steps else {})
+    counts = {name: sorted(model.sampler.made_for) for name, model in models.items()}
+    counts |= {own: list(steps)} if steps else {}
     jobs = [(name, model, count) for name, model in models.items() for count in counts[name]]
     rows = measure_all(jobs, judge_for(data, network, how.cache), how.samples, how.show)
     write_rows(folder / ROWS, rows)

@@ -1,5 +1,6 @@
 """Pictures of samples: a strip that sets models side by side, one row each, and a plain grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
@@ -17,7 +18,7 @@ __all__ = ["Strip", "grid", "strip"]
 TILE, LARGEST = 64, 256  # images below TILE are enlarged to about it, images above LARGEST are reduced to it
 MARGIN, GAP, BAND_GAP, CAPTION_GAP = 20, 4, 16, 24
 PAPER, INK, FADED = (255, 255, 255), (24, 28, 33), (101, 109, 118)
-TITLE_SIZE, SUBTITLE_SIZE = 15, 12
+TITLE_SIZE, SUBTITLE_SIZE, HEAD_SIZE = 15, 12, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +30,21 @@ class Strip:
     images: Tensor
 
 
-def strip(rows_of_images: list[Strip], path: Path) -> None:
+def strip(rows_of_images: list[Strip], path: Path, heads: Sequence[str] = ()) -> None:
     """Write a PNG with one row of images per strip and its caption on the left; either text may have several lines.
 
-    Small images are enlarged by a whole factor, nearest neighbour, so that pixels stay pixels. Raises ``DataError``
-    when there is nothing to draw.  Of images with other than 1 or 3 channels, the channels stand side by side.
+    ``heads`` stand above the columns.  Small images are enlarged by a whole factor, nearest neighbour, so that pixels
+    stay pixels. Raises ``DataError`` when there is nothing to draw.  Of images with other than 1 or 3 channels, the
+    channels stand side by side.
     """
     captions = [_caption(row) for row in rows_of_images]
     bands = [_sheet(row.images, len(row.images)) for row in rows_of_images]
     if not bands:
         raise DataError("A strip needs at least one row of images.")
+    if heads:
+        count = len(rows_of_images[0].images)
+        captions = [Image.new("RGB", (1, 1), PAPER), *captions]
+        bands = [_heads(heads[:count], (bands[0].width + GAP) // count), *bands]
     left = MARGIN + max(caption.width for caption in captions) + CAPTION_GAP
     heights = [max(pair) for pair in zip((c.height for c in captions), (b.height for b in bands), strict=True)]
     size = (left + max(band.width for band in bands) + MARGIN, 2 * MARGIN + sum(heights) + BAND_GAP * (len(bands) - 1))
@@ -89,6 +95,30 @@ def _caption(row: Strip) -> Image.Image:
     pen.text((0, 0), row.title, fill=INK, font=title)
     pen.text((0, middle + 6), row.subtitle, fill=FADED, font=subtitle)
     return paper
+
+
+def _heads(texts: Sequence[str], across: int) -> Image.Image:
+    """Return texts side by side, each in lines that are no wider than its column where words allow it."""
+    font = _font("DejaVuSans", HEAD_SIZE)
+    columns = [_lines(text.split(), font, across - GAP) for text in texts]
+    line = sum(font.getmetrics()) + 1
+    deepest = max(map(len, columns))
+    paper = Image.new("RGB", (across * len(texts) - GAP, line * deepest), PAPER)
+    pen = ImageDraw.Draw(paper)
+    for i, lines in enumerate(columns):
+        top = line * (deepest - len(lines))
+        pen.text((i * across, top), "\n".join(lines), fill=FADED, font=font, spacing=1)
+    return paper
+
+
+def _lines(words: Sequence[str], font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _font(face: str, size: int) -> ImageFont.FreeTypeFont:

@@ -20,6 +20,7 @@ from fewstep.evaluate import (
     write_rows,
 )
 from fewstep.files import CACHE, write_whole
+from fewstep.interop import Encoded
 from fewstep.jobs.heard import listening
 from fewstep.jobs.measure import judge_for, measure_all
 from fewstep.jobs.origin import data_for
@@ -67,7 +68,7 @@ def compare(folders: Sequence[Path], out: Path, how: Comparison) -> list[Row]:
     named = dict(zip(models, named.values(), strict=True))
     data = data_for(next(iter(models.values())), folders[0], how.data)
     _refuse_different(models, named)
-    jobs = [(name, model, steps) for name, model in models.items() for steps in model.sampler.made_for]
+    jobs = [(name, model, steps) for name, model in models.items() for steps in sorted(model.sampler.made_for)]
     rows = _stored(named) if (how.data, how.samples, how.guidance) == (None, None, None) else None
     rows = rows or measure_all(jobs, judge_for(data, cache=how.cache), how.samples, how.show)
     _write(out, rows, models, data, named)
@@ -116,7 +117,7 @@ def _write(out: Path, rows: list[Row], models: Mapping[str, Model], data: Data, 
     quality_curve(rows, out / "curve.png")
     sounds = None if data.ear is None else listening(rows, models, data, data.ear)
     if sounds is None:
-        strip(list(_strips(rows, models, data)), out / "strip.png")
+        strip(list(_strips(rows, models, data)), out / "strip.png", _heads(data))
     settings = {"data": data.name, "hardware": hardware()} | {name: str(folder) for name, folder in named.items()}
     command = f"fewstep compare {' '.join(map(str, named.values()))} --out {out}"
     curve = (out / "curve.png").read_bytes()
@@ -134,6 +135,13 @@ def _strips(rows: list[Row], models: Mapping[str, Model], data: Data) -> Iterato
             title = f"{row.model}, {row.steps} step{'s' if row.steps != 1 else ''}"
             samples = model.sample(range(SHOWN), _shown(model, data), row.steps)
             yield Strip(title, about, data.pictures(samples))
+
+
+def _heads(data: Data) -> list[str]:
+    """Return what the pictures were asked to show: captions, or the names of the classes in turn."""
+    if isinstance(data, Encoded) and data.condition:
+        return [data.captions[i % len(data)] for i in range(SHOWN)]
+    return [data.classes[i % len(data.classes)] for i in range(SHOWN)] if data.classes else []
 
 
 def _shown(model: Model, data: Data) -> list[int] | Tensor | None:

@@ -155,12 +155,14 @@ def main() -> None:
     shapes, paint = Shapes(pipe.size[0], count=wanted.items), Plain(pipe)
     encoded = Encoded(shapes, pipe, CACHE)
     own, plain = own_teacher(wanted.pipeline, given, paint), own_data(encoded, paint, shapes.checker)
-    ways = {"bridge": (given.teacher, encoded, pipe), "own": (own, plain, paint)}
+    settings = given.order.settings
+    named = [setting.replace("backbone.", "unet.") for setting in settings]  # the parts of the network of one's own
+    ways = {"bridge": (given.teacher, encoded, pipe, settings), "own": (own, plain, paint, named)}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for seed in range(wanted.seeds):
         students = {}
-        for name, (teacher, data, painter) in ways.items():
-            options = fs.Options(wanted.out / f"{name}-{seed}", seed, False, given.order.settings)
+        for name, (teacher, data, painter, how) in ways.items():
+            options = fs.Options(wanted.out / f"{name}-{seed}", seed, False, how)
             student = students[name] = fs.distill(teacher, data, options, RECIPE)
             at = replace(student, sampler=replace(student.sampler, steps=(CALLS,)))  # type: ignore[call-arg]
             found[name].append(share_right(painter, at, shapes, wanted.asked))

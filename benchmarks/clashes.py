@@ -21,7 +21,7 @@ from fewstep.data.shapes import HELD_OUT, Shapes, parse
 from fewstep.guidance import CFG, PromptSwitch
 from fewstep.interop import Pipe
 from fewstep.jobs.measure import FIRST_SEED
-from fewstep.jobs.pipelines import model_at, pipe_of
+from fewstep.jobs.models import model_at, pipe_of
 from fewstep.model import Model
 
 UNTIL = (0.1, 0.25, 0.5, 0.75)

@@ -26,7 +26,7 @@ from fewstep.data.shapes import HELD_OUT, Difficulty, Seen, Shapes, Thing, parse
 from fewstep.guidance import Guidance
 from fewstep.interop import Pipe
 from fewstep.jobs.measure import FIRST_SEED
-from fewstep.jobs.pipelines import model_at, pipe_of
+from fewstep.jobs.models import model_at, pipe_of
 from fewstep.model import Model
 from fewstep.recipes import Builder, Document
 

@@ -15,7 +15,7 @@ import torch
 
 import fewstep as fs
 from fewstep.interop import is_pipeline, open_pipe
-from fewstep.jobs.pipelines import model_at, pipe_of
+from fewstep.jobs.models import model_at, pipe_of
 from fewstep.jobs.pocket import share_right
 from fewstep.sampling import FewStep
 

@@ -14,7 +14,7 @@ from fewstep.export import FORMS, Outlook, Student, Wanted, export
 from fewstep.interop import Encoded, Pipe
 from fewstep.jobs import fit
 from fewstep.jobs.foretell import foretold
-from fewstep.jobs.pipelines import pipe_of
+from fewstep.jobs.models import pipe_of
 from fewstep.jobs.suited import computed, fitting
 from fewstep.networks import LORA, LoraFile
 from fewstep.recipes import is_given_teacher, load_recipe, paper_names, read

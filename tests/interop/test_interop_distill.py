@@ -13,7 +13,8 @@ import fewstep as fs
 from fewstep.data.shapes import Shapes
 from fewstep.interop import Encoded, open_pipe
 from fewstep.interop.published import ELSEWHERE, PUBLISHED, as_published, published
-from fewstep.jobs.pipelines import Asked, model_at, opened, pipe_of, started, starting, weighed
+from fewstep.jobs.models import model_at, pipe_of
+from fewstep.jobs.pipelines import Asked, opened, started, starting, weighed
 from fewstep.jobs.suited import computed, fitting
 from fewstep.jobs.weigh import at_weight
 from fewstep.recipes import load_recipe

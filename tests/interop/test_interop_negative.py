@@ -14,7 +14,7 @@ from fewstep.data.shapes import Shapes
 from fewstep.guidance import NAG
 from fewstep.interop import Encoded, Pipe, open_pipe
 from fewstep.interop.bridge import family_named
-from fewstep.jobs.pipelines import pipe_of
+from fewstep.jobs.models import pipe_of
 from fewstep.jobs.suited import computed, fitting
 from fewstep.recipes import load_recipe
 from fewstep.store import save_model

@@ -15,7 +15,8 @@ import fewstep as fs
 from fewstep.cli import app
 from fewstep.guidance import EditCFG
 from fewstep.interop import open_pipe
-from fewstep.jobs.pipelines import Asked, model_at, models_at, opened
+from fewstep.jobs.models import model_at, models_at
+from fewstep.jobs.pipelines import Asked, opened
 from fewstep.jobs.suited import computed
 from fewstep.sampling import FewStep
 from fewstep.store import save_model

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import diffusers
 import huggingface_hub
@@ -14,11 +15,14 @@ from typer.testing import CliRunner
 
 import fewstep as fs
 from fewstep import WeightsError
-from fewstep.cli import app, planning, training
+from fewstep.cli import app, measuring, planning, training
 from fewstep.cli.training import _chosen
 from fewstep.interop import open_pipe
 from fewstep.interop.which import Which
-from fewstep.jobs.pipelines import KEPT, Asked, in_folder, model_at, pipe_of
+from fewstep.jobs import models
+from fewstep.jobs.compare import ROWS, Comparison
+from fewstep.jobs.models import model_at, models_at, pipe_of
+from fewstep.jobs.pipelines import KEPT, Asked, in_folder
 from fewstep.store import load_model, save_model
 
 UNET = "unet/diffusion_pytorch_model"
@@ -161,6 +165,43 @@ def test_options_reach_what_is_opened(command: str, tmp_path: Path, monkeypatch:
     assert CliRunner().invoke(app, [command, "owner/name", *words, *out]).exit_code == 0
     style = (Path("a"), Path("b:0.5"))
     assert told == [Asked("owner/name", style=style, config=Path("c"), variant="fp16", revision="v1")]
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_what_draws_and_judges_opens_the_files_that_are_meant(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Which] = []
+
+    def stop(place: object, variant: str | None = None, revision: str | None = None) -> None:
+        asked.append(Which(variant, revision))
+        raise WeightsError("seen")
+
+    monkeypatch.setattr(models, "open_pipe", stop)
+    assert CliRunner().invoke(app, [command, str(folder), "--variant", "b", "--revision", "v1"]).exit_code == 1
+    assert asked == [Which("b", "v1")]
+
+
+def test_rows_of_what_is_no_folder_are_written_where_one_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = SimpleNamespace(sampler=SimpleNamespace(made_for=(1,)))
+    told = {"models_at": {"name": model}, "accelerated": model, "data_for": None, "judge_for": None, "measure_all": []}
+    for name, result in told.items():
+        monkeypatch.setattr(measuring, name, lambda *asked, result=result: result)
+    written: list[Path] = []
+    monkeypatch.setattr(measuring, "write_rows", lambda path, rows: written.append(path))
+    monkeypatch.setattr(measuring, "_show", lambda rows, path: None)
+    for place in (Path("owner/name"), tmp_path / "base.safetensors", tmp_path):
+        measuring.evaluate_model(place, None, (), Comparison(), None)
+    assert written == [Path("name.evaluation.json"), Path("base.safetensors.evaluation.json"), tmp_path / ROWS]
+
+
+def test_variants_of_what_is_no_pipeline_are_refused(tmp_path: Path) -> None:
+    said = "the variant 'fp16' and the revision 'v1' was asked for, but"
+    with pytest.raises(fs.RecipeError, match=f"{said} {tmp_path} is no diffusers pipeline"):
+        model_at(tmp_path, None, Which("fp16", "v1"))
+    with pytest.raises(fs.RecipeError, match="is a diffusers pipeline") as refused:
+        models_at({"a": tmp_path / "a", "b": tmp_path / "b"}, None, Which("fp16"))
+    assert f"none of {tmp_path / 'a'}, {tmp_path / 'b'}" in str(refused.value)
 
 
 def test_models_of_ours_take_none_of_them() -> None:

@@ -62,8 +62,7 @@ def distill(
     """Distil a teacher into a few-step student."""
     from fewstep.cli import training
 
-    files = (config, dtype, variant, revision)
-    asked = training.Asked(teacher, size, tuple(style or ()), guidance, start, like, *files)
+    asked = training.Asked(teacher, size, tuple(style or ()), guidance, start, like, config, dtype, variant, revision)
     order = training.Order(recipe or training.best_for(teacher), out, seed, settings or (), quiet, tensorboard)
     training.distill(order, asked, data, steps, lora)
 
@@ -91,8 +90,7 @@ def plan(
     """Say what a distillation will take: memory, calls, hours."""
     from fewstep.cli import planning, training
 
-    files = (config, None, variant, revision)
-    asked = training.Asked(teacher, size, tuple(style or ()), guidance, start, like, *files)
+    asked = training.Asked(teacher, size, tuple(style or ()), guidance, start, like, config, None, variant, revision)
     order = training.Order(recipe or training.best_for(teacher), Path(), 0, settings or (), quiet=False)
     target, machine = planning.Target(steps, resolution, lora), planning.Machine(devices, memory)
     planning.print_plan(order, asked, target, machine)
@@ -131,6 +129,8 @@ def sample(
     control: told.Control = None,
     mask: told.Mask = None,
     source: told.Source = None,
+    variant: told.Variant = None,
+    revision: told.Revision = None,
     scale: Annotated[int | None, typer.Option(min=1, metavar="N", help="Enlarge pixels so many times.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .png, or .wav for sounds; default: out.png, out.wav.")
@@ -138,10 +138,11 @@ def sample(
 ) -> None:
     """Draw images from a model."""
     from fewstep.cli import sampling
+    from fewstep.interop.which import Which
 
     given = {"control": control, "mask": mask, "source": source}
-    images = {name: path for name, path in given.items() if path is not None}
-    request = sampling.Request(seed, count, label, steps, negative, nag, first, until, guidance, images)
+    images, which = {name: path for name, path in given.items() if path is not None}, Which(variant, revision)
+    request = sampling.Request(seed, count, label, steps, negative, nag, first, until, guidance, images, which)
     sampling.sample(model, request, out, scale)
 
 
@@ -155,13 +156,14 @@ def evaluate(
     samples: told.Samples = None,
     guidance: told.Guidance = None,
     features: Annotated[str | None, typer.Option(metavar="MODULE:ATTR", help="Your own feature network.")] = None,
+    variant: told.Variant = None,
+    revision: told.Revision = None,
     quiet: told.Quiet = False,
 ) -> None:
     """Judge a model against real data."""
     from fewstep.cli import measuring
-    from fewstep.jobs.compare import Comparison
 
-    how = Comparison(data, samples, cache_folder(), not quiet, guidance)
+    how = measuring.comparison(data, samples, not quiet, guidance, variant, revision)
     measuring.evaluate_model(model, against, steps or (), how, features)
 
 
@@ -177,9 +179,8 @@ def compare(
 ) -> None:
     """Set models side by side in a table and a picture."""
     from fewstep.cli import measuring
-    from fewstep.jobs.compare import Comparison
 
-    measuring.compare_models(models, out, Comparison(data, samples, cache_folder(), not quiet, guidance))
+    measuring.compare_models(models, out, measuring.comparison(data, samples, not quiet, guidance))
 
 
 @app.command()

@@ -7,8 +7,8 @@ from fewstep.cli.words import say
 from fewstep.evaluate import read_rows
 from fewstep.export import Request, Student, Wanted, export, verify
 from fewstep.jobs.compare import ROWS
+from fewstep.jobs.models import pipe_of
 from fewstep.jobs.origin import captions_for
-from fewstep.jobs.pipelines import pipe_of
 from fewstep.networks import LORA, LoraFile
 from fewstep.store import load_model
 

@@ -10,21 +10,34 @@ from rich.table import Table
 from torch import nn
 
 from fewstep.cli.sampling import accelerated
-from fewstep.cli.words import say
+from fewstep.cli.words import cache_folder, say
 from fewstep.errors import RecipeError
 from fewstep.evaluate import Row, headline, rich_table, write_rows
 from fewstep.evaluate.results import Result
 from fewstep.interop import Encoded
+from fewstep.interop.which import Which
 from fewstep.jobs import judge_for
 from fewstep.jobs.bench import Bench, bench
 from fewstep.jobs.compare import ROWS, Comparison, compare, names_of
 from fewstep.jobs.measure import measure_all
+from fewstep.jobs.models import models_at
 from fewstep.jobs.origin import data_for
 from fewstep.jobs.pages import distance
-from fewstep.jobs.pipelines import models_at
 from fewstep.jobs.publish import RESULTS
 
-__all__ = ["bench_recipes", "compare_models", "evaluate_model", "feature_network"]
+__all__ = ["bench_recipes", "compare_models", "comparison", "evaluate_model", "feature_network"]
+
+
+def comparison(
+    data: str | None,
+    samples: int | None,
+    show: bool,
+    guidance: float | None,
+    variant: str | None = None,
+    revision: str | None = None,
+) -> Comparison:
+    """Return how to compare, by what was typed."""
+    return Comparison(data, samples, cache_folder(), show, guidance, Which(variant, revision))
 
 
 def evaluate_model(
@@ -33,7 +46,7 @@ def evaluate_model(
     """Judge a model, and another one beside it; write the rows into the model's folder."""
     network = feature_network(features) if features else None
     named = names_of([folder] if against is None else [against, folder])
-    models = {name: accelerated(model) for name, model in models_at(named, how.guidance).items()}
+    models = {name: accelerated(model) for name, model in models_at(named, how.guidance, how.which).items()}
     own = list(models)[-1]
     data = data_for(models[own], folder, how.data)
     if isinstance(data, Encoded) and data.unread:
@@ -42,8 +55,9 @@ def evaluate_model(
     counts |= {own: list(steps)} if steps else {}
     jobs = [(name, model, count) for name, model in models.items() for count in counts[name]]
     rows = measure_all(jobs, judge_for(data, network, how.cache), how.samples, how.show)
-    write_rows(folder / ROWS, rows)
-    _show(rows, folder / ROWS)
+    written = folder / ROWS if folder.is_dir() else Path(f"{folder.name}.{ROWS}")  # beside what is no folder here
+    write_rows(written, rows)
+    _show(rows, written)
 
 
 def compare_models(folders: Sequence[Path], out: Path, how: Comparison) -> None:

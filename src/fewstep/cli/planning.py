@@ -16,8 +16,9 @@ from fewstep.interop import Pipe, is_pipeline
 from fewstep.jobs import judge_for
 from fewstep.jobs.advise import changes
 from fewstep.jobs.ask import Ask, resized
+from fewstep.jobs.models import pipe_of
 from fewstep.jobs.origin import data_for
-from fewstep.jobs.pipelines import example_of, pipe_of, unweighed
+from fewstep.jobs.pipelines import example_of, unweighed
 from fewstep.jobs.plan import plan
 from fewstep.model import Model
 from fewstep.recipes import Recipe

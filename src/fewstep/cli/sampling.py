@@ -13,9 +13,11 @@ from fewstep.data import Data, read_further
 from fewstep.errors import DataError
 from fewstep.evaluate import grid, write_wav
 from fewstep.guidance import NAG, PromptSwitch
-from fewstep.interop import Encoded, Pipe, is_pipeline, open_pipe
+from fewstep.interop import Encoded, Pipe, is_pipeline
+from fewstep.interop.which import Which
+from fewstep.jobs.models import PLAIN, as_asked, model_at, pipe_at, pipe_of
 from fewstep.jobs.origin import data_for
-from fewstep.jobs.pipelines import as_asked, model_at, pipe_of, settled
+from fewstep.jobs.pipelines import settled
 from fewstep.labels import label_index
 from fewstep.model import Model
 
@@ -45,13 +47,16 @@ class Request:
     """The scale, for models that take one; by default their own."""
     images: Mapping[str, Path] = field(default_factory=dict)
     """What a pipeline is told besides the prompt, by name: control, mask, source."""
+    which: Which = PLAIN
+    """From which of its files a pipeline is opened."""
 
 
 def sample(folder: Path, request: Request, out: Path | None, scale: int | None) -> None:
     """Sample a model and write one file: a picture of one image or of a grid of them, or sounds in a row."""
     _ending(out, ".png", ".wav")
-    pipe = open_pipe(folder) if is_pipeline(folder) else None
-    model = _under(model_at(folder, request.guidance) if pipe is None else as_asked(pipe, request.guidance), request)
+    pipe = pipe_at(folder, request.which) if is_pipeline(folder) else None
+    given = model_at(folder, request.guidance, request.which) if pipe is None else as_asked(pipe, request.guidance)
+    model = _under(given, request)
     _refuse_images(model, request)
     if "pipeline" in model.facts and (request.label is not None or not model.conditional):
         _prompted(model, pipe or pipe_of(model), request, _ending(out or Path("out.png"), ".png"), scale)

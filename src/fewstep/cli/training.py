@@ -15,8 +15,9 @@ from fewstep.jobs import Options, fit
 from fewstep.jobs.fit import BEST
 from fewstep.jobs.foretell import foretold
 from fewstep.jobs.listing import check_parts, describe
+from fewstep.jobs.models import pipe_of
 from fewstep.jobs.origin import Origin, data_for, keep_origin, origin_of
-from fewstep.jobs.pipelines import Asked, encoded, in_folder, opened, pipe_of, prepare, started, starting, weighed
+from fewstep.jobs.pipelines import Asked, encoded, in_folder, opened, prepare, started, starting, weighed
 from fewstep.jobs.suited import computed, fitting
 from fewstep.model import Model
 from fewstep.recipes import Document, Recipe, is_given_teacher, load_recipe, read

@@ -21,10 +21,11 @@ from fewstep.evaluate import (
 )
 from fewstep.files import CACHE, write_whole
 from fewstep.interop import Encoded
+from fewstep.interop.which import Which
 from fewstep.jobs.heard import listening
 from fewstep.jobs.measure import judge_for, measure_all
+from fewstep.jobs.models import PLAIN, models_at
 from fewstep.jobs.origin import data_for
-from fewstep.jobs.pipelines import models_at
 from fewstep.model import Model
 from fewstep.versions import hardware
 
@@ -37,14 +38,15 @@ ROWS = "evaluation.json"
 @dataclass(frozen=True)
 class Comparison:
     """How to compare: the data to judge by (default: those of the first model), how many samples (default: as many
-    as there are real ones), where feature networks are kept, whether bars are shown, and the guidance scale of those
-    that take one (default: their own)."""
+    as there are real ones), where feature networks are kept, whether bars are shown, the guidance scale of those that
+    take one (default: their own), and from which of their files pipelines are opened."""
 
     data: str | None = None
     samples: int | None = None
     cache: Path = CACHE
     show: bool = True
     guidance: float | None = None
+    which: Which = PLAIN
 
 
 def names_of(folders: Sequence[Path]) -> dict[str, Path]:
@@ -64,7 +66,7 @@ def compare(folders: Sequence[Path], out: Path, how: Comparison) -> list[Row]:
     models are judged now.  Returns the rows, the floor first.
     """
     named = names_of(folders)
-    models = models_at(named, how.guidance)
+    models = models_at(named, how.guidance, how.which)
     named = dict(zip(models, named.values(), strict=True))
     data = data_for(next(iter(models.values())), folders[0], how.data)
     _refuse_different(models, named)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fewstep.export import Outlook, outlook
 from fewstep.interop import Pipe
-from fewstep.jobs.pipelines import KEPT, example_of, inherited, pipe_of
+from fewstep.jobs.models import pipe_of
+from fewstep.jobs.pipelines import KEPT, example_of, inherited
 from fewstep.jobs.stages import stage_settings
 from fewstep.model import Model
 from fewstep.networks import LoraFile, merged

@@ -7,7 +7,8 @@ from pathlib import Path
 from fewstep.data import NAMED, Data, open_data
 from fewstep.errors import DataError, WeightsError
 from fewstep.files import write_whole
-from fewstep.jobs.pipelines import encoded, pipe_of, settled
+from fewstep.jobs.models import pipe_of
+from fewstep.jobs.pipelines import encoded, settled
 from fewstep.jobs.record import holds_run
 from fewstep.model import Model
 

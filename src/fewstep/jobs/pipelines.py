@@ -1,7 +1,6 @@
 """Pipelines as teachers of a run: opened, and their data encoded."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from torch import nn
 
 from fewstep.batch import Batch
 from fewstep.data import open_data
-from fewstep.errors import DataError, RecipeError, nearest
+from fewstep.errors import RecipeError, nearest
 from fewstep.files import CACHE
 from fewstep.guidance import CFG
-from fewstep.interop import Encoded, Pipe, as_folder, is_pipeline, open_pipe, reopened
+from fewstep.interop import Encoded, Pipe, as_folder, open_pipe
 from fewstep.interop.published import as_published, published
 from fewstep.interop.which import Which
 from fewstep.jobs.machine import this_machine
@@ -23,20 +22,15 @@ from fewstep.jobs.weigh import at_weight, parted, refuse_readers
 from fewstep.model import Model
 from fewstep.recipes import Recipe
 from fewstep.sampling import FewStep
-from fewstep.store import load_model
 from fewstep.times import Explicit
 
 __all__ = [
     "Asked",
-    "as_asked",
     "encoded",
     "example_of",
     "in_folder",
     "inherited",
-    "model_at",
-    "models_at",
     "opened",
-    "pipe_of",
     "prepare",
     "settled",
     "started",
@@ -165,62 +159,6 @@ def inherited(recipe: Recipe, teacher: Model | None, start: Model | None) -> dic
     """Return the facts that a student keeps of the model that it stands on."""
     given = start if start is not None and recipe.learners["student"].from_ == "origin" else teacher
     return {} if given is None else {key: given.facts[key] for key in KEPT if key in given.facts}
-
-
-def pipe_of(model: Model) -> Pipe:
-    """Open the pipeline that a student came from; raise ``DataError`` for a model that is no student of one."""
-    if "pipeline" not in model.facts:
-        raise DataError(
-            "This model is no student of a diffusers pipeline: its facts name none. Give the folder of a run of "
-            "`fewstep distill` on a diffusers folder."
-        )
-    return reopened(model.facts)
-
-
-def model_at(folder: Path | str, guidance: float | None = None) -> Model:
-    """Return the model in a folder: one of ours, or the teacher that a diffusers pipeline is.
-
-    ``guidance`` is the scale that it is sampled at, by default its own.  Raises ``RecipeError`` where it takes none.
-    """
-    if not is_pipeline(folder):
-        model = load_model(folder)
-        return model if guidance is None else model.guided(guidance)
-    return as_asked(open_pipe(folder), guidance)
-
-
-def as_asked(pipe: Pipe, guidance: float | None = None) -> Model:
-    """Return the teacher that a pipeline is, at a guidance scale; raise ``RecipeError`` where it takes none."""
-    if guidance is not None and not _takes_scale(pipe):
-        raise RecipeError(
-            f"a guidance scale of {guidance:g} was asked for, but {pipe.place}, a {type(pipe.pipeline).__name__}, "
-            "takes none: nothing is asked of it, or its network was distilled to do without. Leave --guidance out."
-        )
-    return pipe.model(None, guidance)
-
-
-def models_at(named: Mapping[str, Path], guidance: float | None = None) -> dict[str, Model]:
-    """Return the models in folders, by name; those that take a guidance scale at this one, as their names then say.
-
-    Raises ``RecipeError`` when a scale was given and none takes it.
-    """
-    if guidance is None:
-        return {name: model_at(folder) for name, folder in named.items()}
-    models, refused = {}, None
-    for name, folder in named.items():
-        try:
-            models[f"{name}, guidance {guidance:g}"] = model_at(folder, guidance)
-        except RecipeError as error:
-            models[name], refused = model_at(folder), error
-    if refused is not None and set(models) == set(named):
-        raise refused
-    return models
-
-
-def _takes_scale(pipe: Pipe) -> bool:
-    """Say whether a guidance scale changes what a pipeline draws."""
-    if pipe.family.EMBEDDED:
-        return bool(pipe.backbone.config.guidance_embeds)
-    return bool(pipe.classes or pipe.packing.shapes)
 
 
 def encoded(name: str, pipe: Pipe, cache: Path = CACHE, teacher: Model | None = None) -> Encoded:

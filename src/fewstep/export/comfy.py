@@ -36,7 +36,8 @@ def comfy(few: Mapping[str, Any]) -> str:
     sampler = "lcm" if few["stochastic"] else SAMPLERS.get(few["scheduler"], "euler")
     if not _even(few):
         listed = "; ".join(f"{count}: {', '.join(map(_short, steps))}" for count, steps in few["timesteps"].items())
-        return f"{load} Sampler `{sampler}` with your own list of time steps (of 1000): {listed}.{_scale(few)}{_predicts(few)}"
+        told = f"Sampler `{sampler}` with your own list of time steps (of 1000): {listed}."
+        return f"{load} {told}{_scale(few)}{_predicts(few)}"
     cfg = few["guidance"]["scale"] if few["guidance"]["mode"] == "cfg" else 1.0
     steps = ", ".join(map(str, few["num_steps"]))
     settings = f"sampler `{sampler}`, scheduler `simple`, steps {steps}, cfg {cfg:g}"

@@ -63,8 +63,8 @@ def verify(folder: Path, base: str | None = None) -> Verified:
         ended = subprocess.run(words, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise WeightsError(
-                f"Stock diffusers cannot run {folder}: {_last_words(ended.stderr)} Export the student again; if its base "
-                "was moved, give its place with --base."
+                f"Stock diffusers cannot run {folder}: {_last_words(ended.stderr)} Export the student again; if its "
+                "base was moved, give its place with --base."
             )
         images, report = _tensors(answer, "report")
     return compared(folder, images, report)
@@ -127,15 +127,15 @@ def _check_counts(
     if claimed != set(wanted) or not set(wanted) <= set(images):
         raise WeightsError(
             f"{folder} is proven in {', '.join(wanted)} steps, but {FEW} is for {', '.join(sorted(claimed))} "
-            f"(num_steps) and says how to call it in {', '.join(images)} (call). Restore the file, or export the student "
-            "again."
+            f"(num_steps) and says how to call it in {', '.join(images)} (call). Restore the file, or export the "
+            "student again."
         )
     for count, image in wanted.items():
         if images[count].shape != image.shape:
             raise WeightsError(
-                f"Stock diffusers draws images of the shape {tuple(images[count].shape)} from {folder} in {count} steps; "
-                f"the student in memory drew {tuple(image.shape)}. A configuration in the folder was changed. Export "
-                "the student again."
+                f"Stock diffusers draws images of the shape {tuple(images[count].shape)} from {folder} in {count} "
+                f"steps; the student in memory drew {tuple(image.shape)}. A configuration in the folder was changed. "
+                "Export the student again."
             )
 
 

@@ -106,6 +106,14 @@ def test_other_base_is_refused(copied: Path, pipe: Callable[[str], Pipe]) -> Non
         checked(copied, _other(pipe("sd")))
 
 
+def test_base_of_another_family_is_named(
+    copied: Path, pipe: Callable[[str], Pipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", lambda *_, **__: pipe("sd3").pipeline)
+    with pytest.raises(ValueError, match=r"the base /a/b is a StableDiffusion3Pipeline, which has no unet"):
+        checked(copied, "/a/b")
+
+
 def _other(source: Pipe) -> str:
     """The place of the same pipeline with one other number in it."""
     place = str(Path(source.place).with_name("other"))

@@ -46,6 +46,14 @@ def test_dial_is_the_powers_of_two_up_to_it(steps, made_for):
     assert load_recipe("dmd2", few_step_settings(read("dmd2"), steps)).sampler.made_for == made_for
 
 
+def test_dial_is_the_default_of_recipes_for_more_than_one_step():
+    """Whose best weights are chosen, and whose card is drawn, in that many; not in one, as they would be otherwise."""
+    from fewstep.cli.training import few_step_settings
+    from fewstep.recipes import load_recipe, read
+
+    assert load_recipe("dmd2-text", few_step_settings(read("dmd2-text"), 4)).sampler.made_for == (4, 1, 2)
+
+
 @pytest.mark.parametrize("name", ["dmd2", "dmd2-text", "tdm"])
 def test_a_student_meets_as_many_calls_in_training_as_the_dial_says(name):
     from fewstep.cli.training import few_step_settings

@@ -98,6 +98,11 @@ def test_snippet_draws_the_picture(exported: Exported, monkeypatch: pytest.Monke
     assert np.abs(np.asarray(names["image"], dtype=float) - there).max() <= 1
 
 
+def test_sentences_of_the_card_are_apart(exported: Exported) -> None:
+    text = (exported("sd", "lora", 1.0) / "README.md").read_text()
+    assert "a negative prompt does nothing.\nBetween two steps fresh noise is added.\n" in text
+
+
 # --- ComfyUI
 
 
@@ -146,6 +151,16 @@ def test_comfy_wants_kohya_names_of_a_unet(exported: Exported) -> None:
 def test_comfy_is_told_odd_time_steps(exported: Exported) -> None:
     odd = few(exported, "sdxl", "kohya") | {"timesteps": {"2": [999.0, 399.0]}}
     assert "your own list of time steps (of 1000): 2: 999, 399" in comfy(odd)
+
+
+def test_comfy_is_told_what_the_network_predicts(exported: Exported) -> None:
+    """ComfyUI sees weights alone: of a Stable Diffusion with v-prediction it thinks that it predicts the noise."""
+    words = few(exported, "sdxl", "kohya")
+    assert "ModelSamplingDiscrete" not in comfy(words)
+    plain = comfy(words | {"prediction_type": "v_prediction"})
+    assert plain.endswith("sampling `v_prediction` and zsnr `false` in the node `ModelSamplingDiscrete`.")
+    zero = few(exported, "sd-v", "lora") | {"form": "kohya", "weight_name": "x"}
+    assert "sampling `v_prediction` and zsnr `true`" in comfy(zero)
 
 
 def test_contract_says_all_that_a_caller_needs(exported: Exported) -> None:

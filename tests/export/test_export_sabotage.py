@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from students import checked
 
 import fewstep as fs
+from fewstep.export import fresh, verify
+from fewstep.export.verify import _last_words, compared
 from fewstep.interop import Pipe
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -104,6 +106,14 @@ def test_other_base_is_refused(copied: Path, pipe: Callable[[str], Pipe]) -> Non
         checked(copied, _other(pipe("sd")))
 
 
+def test_base_of_another_family_is_named(
+    copied: Path, pipe: Callable[[str], Pipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", lambda *_, **__: pipe("sd3").pipeline)
+    with pytest.raises(ValueError, match=r"the base /a/b is a StableDiffusion3Pipeline, which has no unet"):
+        checked(copied, "/a/b")
+
+
 def _other(source: Pipe) -> str:
     """The place of the same pipeline with one other number in it."""
     place = str(Path(source.place).with_name("other"))
@@ -138,6 +148,72 @@ def test_other_guidance_is_noticed(copied: Path) -> None:
     edit(copied / "few_step.json", call={n: call | {"guidance_scale": 5.0} for n, call in calls.items()})
     with pytest.raises(fs.WeightsError, match="other images"):
         checked(copied)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_steps": [4, 2, 1, 8]}, r"proven in .*few_step.json is for 1, 2, 4, 8 \(num_steps\)"),
+        ({"sigmas": {}}, r"few_step.json states sigmas \{\}; the student in memory had"),
+        ({"stochastic": False}, r"states stochastic False; the student in memory had True"),
+        ({"prediction_type": "flow"}, r"states prediction_type 'flow'; the student in memory had 'epsilon'"),
+        ({"scheduler": "DDIMScheduler"}, r"states scheduler 'DDIMScheduler'; .*'LCMScheduler'"),
+    ],
+)
+def test_other_words_of_the_contract_are_noticed(copied: Path, changes: dict[str, Any], words: str) -> None:
+    edit(copied / "few_step.json", **changes)
+    with pytest.raises(fs.WeightsError, match=words):
+        checked(copied)
+
+
+def test_number_of_steps_without_a_call_is_noticed(copied: Path) -> None:
+    calls = json.loads((copied / "few_step.json").read_text())["call"]
+    edit(copied / "few_step.json", call={"1": calls["1"]})
+    with pytest.raises(fs.WeightsError, match=r"says how to call it in 1 \(call\). Restore the file"):
+        checked(copied)
+
+
+def test_images_of_another_size_are_named(copied: Path) -> None:
+    images, report = fresh.reproduce(copied)
+    with pytest.raises(fs.WeightsError, match=r"draws images of the shape \(2, 16, 16, 3\) .* drew \(2, 32, 32, 3\)"):
+        compared(copied, {count: image[:, :16, :16] for count, image in images.items()}, report)
+
+
+def halved(path: Path) -> None:
+    """Cut a file in two, as a copy that was interrupted is."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: halved(x / FILE), rf"{FILE} cannot be read"),
+        (lambda x: halved(x / fresh.PROOF), r"proof.safetensors cannot be read"),
+        (lambda x: halved(x / "few_step.json"), r"few_step.json cannot be read"),
+        (lambda x: (x / "few_step.json").write_text("{}"), r"few_step.json does not say form, num_steps, timesteps"),
+        (lambda x: (x / fresh.PROOF).unlink(), r"it has no proof.proof.safetensors"),
+        (
+            lambda x: edit(x / "few_step.json", base_model="/no/such"),
+            r"The base of .* is not at /no/such. Give .*--base",
+        ),
+        (lambda x: edit(x / "few_step.json", base_style=["/no/style"]), r"/no/style, which was merged .* is not there"),
+    ],
+    ids=["adapter", "proof", "contract", "empty contract", "no proof", "no base", "no style"],
+)
+def test_file_that_cannot_be_read_is_named_before_anything_is_drawn(
+    copied: Path, change: Callable[[Path], None], words: str
+) -> None:
+    change(copied)
+    with pytest.raises(fs.WeightsError, match=words):
+        verify(copied)
+
+
+def test_last_words_of_a_process_are_its_whole_error() -> None:
+    traceback = "a warning\nTraceback (most recent call last):\n  File 'x', line 1, in <module>\n    f()\n    ~^^\n"
+    assert _last_words(f"{traceback}RuntimeError: Error in loading:\n\tsize mismatch for conv_in.\n") == (
+        "RuntimeError: Error in loading: size mismatch for conv_in."
+    )
+    assert _last_words("") == "it ended without a word."
 
 
 def test_adapter_that_might_be_a_pickle_is_not_read(copied: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 import fewstep as fs
 from fewstep.export import Adapter, Student, export, outlook, verify
-from fewstep.export.kohya import _published, kohya_tensors
+from fewstep.export.kohya import _published, kohya_base, kohya_tensors
 from fewstep.guidance import CFG, Guidance, Rescale
 from fewstep.interop import Bridge, Pipe
 from fewstep.networks import Adapted, LoraFile, SecondTime, digest_of, own_state
@@ -99,6 +99,21 @@ def test_kohya_states_alpha_as_a_scalar() -> None:
     key = "lora_unet_mid_block_attentions_0_proj_in"
     assert set(found) == {f"{key}.lora_down.weight", f"{key}.lora_up.weight", f"{key}.alpha"}
     assert (found[f"{key}.alpha"].shape, float(found[f"{key}.alpha"])) == ((), 4.0)
+
+
+@pytest.mark.parametrize(
+    ("family", "width", "version", "second"),
+    [("sd", 768, "sd_v1", "False"), ("sd", 1024, "sd_v2", "True"), ("sdxl", 2048, "sdxl_base_v1-0", "False")],
+)
+def test_kohya_names_the_base(family: str, width: int, version: str, second: str) -> None:
+    """A1111 hides a file from all bases but these two keys', and takes a file without them for one of version 1."""
+    found = kohya_base(family, {"cross_attention_dim": width})
+    assert found == {"ss_base_model_version": version, "ss_v2": second}
+
+
+def test_base_is_written_beside_kohya_tensors(exported: Callable[..., Path]) -> None:
+    with safe_open(exported("sdxl", "kohya") / "few_step_lora.safetensors", "pt") as opened:
+        assert opened.metadata()["ss_base_model_version"] == "sdxl_base_v1-0"
 
 
 # --- refusals

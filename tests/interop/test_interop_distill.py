@@ -10,14 +10,17 @@ from safetensors.torch import save_file
 from tiny import built, random_lora
 
 import fewstep as fs
+from fewstep.cli.training import few_step_settings
 from fewstep.data.shapes import Shapes
+from fewstep.export.student import Student
+from fewstep.export.timetable import timetable
 from fewstep.interop import Encoded, open_pipe
 from fewstep.interop.published import ELSEWHERE, PUBLISHED, as_published, published
 from fewstep.jobs.models import model_at, pipe_of
 from fewstep.jobs.pipelines import Asked, opened, started, starting, weighed
 from fewstep.jobs.suited import computed, fitting
 from fewstep.jobs.weigh import at_weight
-from fewstep.recipes import load_recipe
+from fewstep.recipes import load_recipe, read
 from fewstep.sampling import FewStep
 from fewstep.times import Rectified
 from fewstep.training import BackwardSimulation
@@ -72,6 +75,28 @@ def test_recipe_of_noise_levels_runs_on_a_pipeline(data: Encoded, tmp_path: Path
     student = fs.distill(teacher, data, fs.Options(tmp_path, settings=settings, show=False, cache=cache), "cd")
     c = data.pipe.prompts(["a red disc"])
     assert fs.load_model(tmp_path).sample([1], c).equal(student.sample([1], c))
+
+
+@pytest.mark.parametrize(("steps", "labels"), [(3, [999, 665, 332]), (5, [999, 799, 599, 399, 199]), (4, None)])
+def test_every_number_of_steps_is_a_part_of_the_walk_that_was_learned(
+    data: Encoded, steps: int, labels: list[int] | None
+) -> None:
+    """At whole time steps, where stock schedulers can ask: a third of 1000 is none, half of it none of three steps."""
+    teacher, dial = data.pipe.model(), few_step_settings(read("dmd2-text"), steps)
+    own = [each for each in computed("dmd2-text", dial, teacher) if "schedule" in each]
+    recipe = load_recipe("dmd2-text", [*dial, *own])
+    walk, sampler = recipe.rollout.schedule.points(recipe.rollout.steps), recipe.sampler
+    assert (bool(own), sampler.made_for[0]) == (labels is not None, steps)
+    for count in sampler.made_for:
+        assert set(sampler.schedule.points(count).tolist()) <= set(walk.tolist())
+    assert labels in (None, teacher.view.process.label(walk).tolist())
+    student = Student.unmerged(replace(teacher, sampler=sampler), data.pipe)
+    assert len(timetable(student, sampler.made_for).seen[steps]) == steps
+
+
+def test_rollout_of_noise_levels_stops_where_the_sampler_does(data: Encoded) -> None:
+    recipe = load_recipe("tdm", computed("tdm", [], data.pipe.model()))
+    assert recipe.rollout.schedule == recipe.sampler.schedule
 
 
 def test_clock_follows_the_recipe(data: Encoded) -> None:

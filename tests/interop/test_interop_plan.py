@@ -47,7 +47,7 @@ def test_shared_backbone_is_held_once(folder: Path) -> None:
     given = open_given(order(folder), Asked(str(folder), guidance=3.0), 2, None)
     assert given.pipe is not None
     assert "frozen.teacher.guidance=[{cfg: 3.0}]" in given.order.settings
-    assert given.recipe.sampler.made_for == (1, 2)
+    assert given.recipe.sampler.made_for == (2, 1)
     ask = Ask(given.recipe, given.teacher, resized(example_of(given.pipe, 4), given.teacher.shape, None), 0)
     student, fake, teacher = ask.held(given.recipe, ask.assembled(given.recipe), cuda=False)
     own = sum(each.nbytes for each in given.pipe.backbone.parameters())

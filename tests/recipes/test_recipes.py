@@ -21,7 +21,7 @@ from fewstep.terms import (
     L2Norm,
     PseudoHuber,
 )
-from fewstep.times import Explicit, Karras, LogNormal
+from fewstep.times import Explicit, Karras, LogNormal, grid
 from fewstep.training import BackwardSimulation
 from fewstep.vp import VP
 
@@ -76,6 +76,18 @@ def test_every_number_of_a_recipe_has_a_source(name):
         "  schedule:",
     )
     assert [line for line in bare if not line.startswith(plain)] == []
+
+
+def test_text_students_are_sampled_at_times_that_they_learned_at():
+    """On the clock of pipelines: between two ends of cells a network was never asked."""
+    consistent, matched = load_recipe("lcm-lora"), load_recipe("dmd2-text")
+    (term,) = (term for _, term in consistent.learners["student"].objective.items())
+    learned = grid(term.pairs.schedule, term.pairs.points.count - 1)
+    for count in consistent.sampler.made_for:
+        gaps = (learned[:, None] - consistent.sampler.schedule.points(count)).abs()
+        assert gaps.min(0).values.max() < 1e-9
+    assert matched.rollout.schedule == matched.sampler.schedule
+    assert max(matched.sampler.made_for) == matched.rollout.steps
 
 
 def test_a_minimal_recipe_becomes_pieces(tmp_path):

@@ -180,6 +180,7 @@ def few_step_recipe(order: Order, steps: int | None) -> Recipe:
 def few_step_settings(document: Document, steps: int | None) -> list[str]:
     """Return the settings that make a student for ``steps``: for the powers of two below, and for it.
 
+    ``steps`` are the default where the recipe's own is more than one step; else that is one step still.
     A rollout along the sampler's own schedule then makes as many steps.  None leaves the recipe as it is.
     Raises ``RecipeError`` when its sampler is no ``few_step``.
     """
@@ -192,8 +193,9 @@ def few_step_settings(document: Document, steps: int | None) -> list[str]:
             f"--steps {steps} was given, but {document.where('sampler')} of the recipe {document.name!r} is "
             f"{sampler!r}, and only a few_step sampler can be set so. Leave --steps out, or give another recipe."
         )
-    made_for = [*(2**i for i in range(steps.bit_length()) if 2**i < steps), steps]
-    schedule, rollouts = (sampler[names[0]] or {}).get("schedule"), document.values.get("rollout") or {}
+    words, rollouts = sampler[names[0]] or {}, document.values.get("rollout") or {}
+    fewer, schedule = [2**i for i in range(steps.bit_length()) if 2**i < steps], words.get("schedule")
+    made_for = [steps, *fewer] if next(iter(words.get("steps", [1]))) > 1 else [*fewer, steps]
     along = [name for name, how in rollouts.items() if {"schedule", "steps"} <= {*how} and how["schedule"] == schedule]
     return [f"sampler.{names[0]}.steps={made_for}", *(f"rollout.{name}.steps={steps}" for name in along)]
 

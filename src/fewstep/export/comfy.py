@@ -7,6 +7,8 @@ from typing import Any
 __all__ = ["comfy"]
 
 SAMPLERS = {"LCMScheduler": "lcm", "DDIMScheduler": "ddim", "EulerDiscreteScheduler": "euler"}
+SAMPLINGS = {"v_prediction": "v_prediction", "sample": "x0"}  # of ModelSamplingDiscrete, by what is predicted
+NO_DATA = 0.99999  # share of noise; without zero terminal SNR it is 0.998
 NO_ADAPTERS = ("pixart",)  # families whose pipelines in diffusers read no LoRA files, so that none is written
 NAMELESS = ("sana",)  # families of which comfy/lora.py maps no layers
 
@@ -34,11 +36,12 @@ def comfy(few: Mapping[str, Any]) -> str:
     sampler = "lcm" if few["stochastic"] else SAMPLERS.get(few["scheduler"], "euler")
     if not _even(few):
         listed = "; ".join(f"{count}: {', '.join(map(_short, steps))}" for count, steps in few["timesteps"].items())
-        return f"{load} Sampler `{sampler}` with your own list of time steps (of 1000): {listed}.{_scale(few)}"
+        told = f"Sampler `{sampler}` with your own list of time steps (of 1000): {listed}."
+        return f"{load} {told}{_scale(few)}{_predicts(few)}"
     cfg = few["guidance"]["scale"] if few["guidance"]["mode"] == "cfg" else 1.0
     steps = ", ".join(map(str, few["num_steps"]))
     settings = f"sampler `{sampler}`, scheduler `simple`, steps {steps}, cfg {cfg:g}"
-    return f"{load} KSampler: {settings}.{_shift(few)}{_scale(few)}"
+    return f"{load} KSampler: {settings}.{_shift(few)}{_scale(few)}{_predicts(few)}"
 
 
 def _shift(few: Mapping[str, Any]) -> str:
@@ -64,6 +67,18 @@ def _scale(few: Mapping[str, Any]) -> str:
     if few["family"] == "flux":
         return f" Tell it the guidance scale {guidance['scale']:g} with the node `FluxGuidance`."
     return " No node of its own tells a U-Net the guidance scale that this student takes: draw with diffusers."
+
+
+def _predicts(few: Mapping[str, Any]) -> str:
+    """Say what the network predicts where ComfyUI, which sees the weights alone, takes it for the noise.
+
+    Zero terminal SNR, of which there is no trace in them either, is where the noisiest step has no data left.
+    """
+    if few["prediction_type"] not in SAMPLINGS:
+        return ""
+    zero = any(max(sigmas) > NO_DATA for sigmas in few["sigmas"].values())
+    sampling = SAMPLINGS[few["prediction_type"]]
+    return f" Set sampling `{sampling}` and zsnr `{str(zero).lower()}` in the node `ModelSamplingDiscrete`."
 
 
 def _even(few: Mapping[str, Any]) -> bool:

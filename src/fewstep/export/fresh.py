@@ -99,6 +99,8 @@ def _adapted(folder: Path, asked: dict[str, Any], few: dict[str, Any], base: str
     place, names = base or few["base_model"], ("variant", "revision")
     which = {name: few[f"base_{name}"] for name in names if few.get(f"base_{name}")}
     pipe = diffusers.DiffusionPipeline.from_pretrained(place, use_safetensors=True, trust_remote_code=False, **which)
+    if few["component"] not in pipe.components:
+        raise ValueError(f"the base {place} is a {type(pipe).__name__}, which has no {few['component']}")
     _as_asked(pipe, asked)
     merged = few["base_style"] or []
     for style in map(Path, [merged] if isinstance(merged, str) else merged):  # a path alone in older exports

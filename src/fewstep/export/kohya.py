@@ -11,9 +11,11 @@ from fewstep.errors import WeightsError
 from fewstep.export.adapter import Adapter
 from fewstep.export.kohya_flux import flux_layers, whole_groups
 
-__all__ = ["MODULES", "kohya_tensors", "kohya_whole"]
+__all__ = ["MODULES", "kohya_base", "kohya_tensors", "kohya_whole"]
 
 MODULES = {"sd": "networks.lora", "sdxl": "networks.lora", "flux": "networks.lora_flux"}  # of sd-scripts, by family
+BASES = {"sd": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}  # likewise
+WIDTH_2 = 1024  # of the text states of Stable Diffusion 2; those of 1 have 768
 
 TOPS = {  # outside the blocks, in the U-Net that Stable Diffusion XL was published with
     "conv_in": "input_blocks.0.0",
@@ -29,6 +31,12 @@ INNER = {  # within a residual block
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
+
+
+def kohya_base(family: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what sd-scripts writes of the base of a file.  ``config`` is that of the network."""
+    second = family == "sd" and config["cross_attention_dim"] == WIDTH_2
+    return {"ss_base_model_version": "sd_v2" if second else BASES[family], "ss_v2": str(second)}
 
 
 def kohya_whole(adapter: Adapter, family: str, config: Mapping[str, Any]) -> Adapter:

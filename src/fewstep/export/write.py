@@ -19,7 +19,7 @@ from fewstep.export.card import Card
 from fewstep.export.contract import contract
 from fewstep.export.forms import walked
 from fewstep.export.fresh import PROOF
-from fewstep.export.kohya import MODULES, kohya_tensors, kohya_whole
+from fewstep.export.kohya import MODULES, kohya_base, kohya_tensors, kohya_whole
 from fewstep.export.proof import Request, prove
 from fewstep.export.student import Student
 from fewstep.export.timetable import Timetable
@@ -116,9 +116,11 @@ def _kohya(student: Student, table: Timetable, draft: Path) -> str:
 
 
 def _kohya_words(student: Student) -> dict[str, str]:
-    """Return what sd-scripts writes beside the tensors and user interfaces show."""
+    """Return what sd-scripts writes beside the tensors: user interfaces show it, and A1111 lists a file only with the
+    bases that it names, where no word means Stable Diffusion 1."""
     rank, module = str(student.adapter.rank if student.adapter else 0), MODULES[student.pipe.family.name]
-    return {"ss_network_module": module, "ss_network_dim": rank, "ss_network_alpha": rank}
+    words = {"ss_network_module": module, "ss_network_dim": rank, "ss_network_alpha": rank}
+    return words | kohya_base(student.pipe.family.name, student.backbone.config)
 
 
 def _folder(student: Student, table: Timetable, draft: Path) -> None:

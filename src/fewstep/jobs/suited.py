@@ -21,6 +21,7 @@ __all__ = ["computed", "fitting"]
 Entries: TypeAlias = Callable[[Sequence[int | float]], list[float]]
 
 LISTED = ("explicit", "levels")  # in a recipe that counts noise levels: lists of them
+NEAR = 1e-9  # of times that are the same but for rounding
 LEVELLED = ("karras", "rectified")  # schedules that begin at their highest level
 
 
@@ -35,7 +36,8 @@ def computed(name: str, settings: Sequence[str], model: Model) -> list[str]:
 
     Its guidance, where neither recipe nor ``settings`` have one of their own, for all that the pipeline itself is
     asked; the parts of its network that an adapter stands behind, that heads judge and whose features are compared;
-    and noise levels, which are moved down to those at which stock schedulers can ask.
+    noise levels, which are moved down to those at which stock schedulers can ask; and the times of a walk that sampler
+    and training share, as a list, where fewer steps would leave it or no stock scheduler can name them.
     """
     document = read(name).with_settings(settings)
     first = document.values.get("begins")
@@ -51,13 +53,39 @@ def computed(name: str, settings: Sequence[str], model: Model) -> list[str]:
         own += _on_entries(document.values, entries, "")
         sampler = load_recipe(name, [*settings, *own]).sampler
         if isinstance(sampler, FewStep) and not isinstance(sampler.schedule, Explicit):
-            own += [f"sampler.few_step.schedule={{explicit: {entries(sampler.grid())}}}"]
+            own += _listing(document.values, entries(sampler.grid()))
+    elif isinstance(sampler, FewStep) and _strays(document.values, sampler, path):
+        own += _listing(document.values, path.entry(torch.tensor(sampler.grid(), dtype=torch.float64)).tolist())
     return [*own, *(f"{BEGINS}{setting}" for setting in before)]
 
 
 def _counts_levels(sampler: Sampler, path: Process) -> bool:
     """Say whether the times of a recipe are noise levels: they go beyond the end of the pipeline's own clock."""
     return float(sampler.schedule.points(1)[0]) > path.t_max
+
+
+def _along(values: Mapping[str, Any]) -> list[str]:
+    """Return the rollouts that stop where the recipe's sampler does."""
+    schedule = ((values.get("sampler") or {}).get("few_step") or {}).get("schedule")
+    rollouts = (values.get("rollout") or {}).items()
+    return [name for name, how in rollouts if isinstance(how, Mapping) and schedule and how.get("schedule") == schedule]
+
+
+def _listing(values: Mapping[str, Any], times: Sequence[float]) -> list[str]:
+    """Return settings that give a list of times to the sampler, and to the rollouts that stop where it does."""
+    places = ["sampler.few_step", *(f"rollout.{name}" for name in _along(values))]
+    return [f"{place}.schedule={{explicit: {list(times)}}}" for place in places]
+
+
+def _strays(values: Mapping[str, Any], sampler: FewStep, path: Process) -> bool:
+    """Say whether a student that learns on its sampler's own walk would be sampled elsewhere: in fewer steps at times
+    that are not on it, or beside the times that stock schedulers can name."""
+    if isinstance(sampler.schedule, Explicit) or not _along(values):
+        return False
+    walk = torch.tensor(sampler.grid(), dtype=torch.float64)
+    asked = torch.cat([walk, *map(sampler.schedule.points, sampler.made_for)])
+    beside = (asked[:, None] - walk).abs().min(1).values > NEAR
+    return bool((beside | ((path.entry(asked) - asked).abs() > NEAR)).any())
 
 
 def _guided(values: Mapping[str, Any], model: Model) -> list[str]:

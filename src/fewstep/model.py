@@ -98,7 +98,7 @@ class Model:
         count, seeds = self.steps if steps is None else steps, list(seeds)
         together = self.at_once if batch is None else batch
         parameter = next(self.view.net.parameters(), torch.zeros(()))
-        c, away, done = self.conditions(labels, len(seeds)), self._negative(negative, len(seeds)), []
+        c, away, done = self.conditions(labels, len(seeds)), self._negative(negative, len(seeds), count), []
         training = self.view.net.training
         self.view.net.eval()
         for start in range(0, len(seeds), together):
@@ -133,17 +133,17 @@ class Model:
             )
         return c
 
-    def _negative(self, given: int | str | Sequence[int] | Tensor | None, items: int) -> Tensor | None:
+    def _negative(self, given: int | str | Sequence[int] | Tensor | None, items: int, steps: int) -> Tensor | None:
         """Turn a negative condition into what is given to the sampler, or None when there is none."""
         if given is None:
             return None
-        if not self.sampler.takes_negative(self.view):
+        if not self.sampler.takes_negative(self.view, steps):
             raise DataError(
                 "a negative condition was given, but nothing here takes one: neither the network, nor a guidance rule "
-                "of the sampler at a scale other than 1 (in the attention, other than 0). Leave it out. Or, for a "
-                "student of a pipeline that reads text, put a rule into its attention: model.under(NAG()), or `fewstep "
-                "sample --nag 4`. Or use a student that was trained with `guide: negatives`, for example by the recipe "
-                "speedupnet."
+                "of the sampler at a scale other than 1 (in the attention, other than 0) and in an interval that has "
+                f"any of the {steps} steps. Leave it out. Or, for a student of a pipeline that reads text, put a rule "
+                "into its attention: model.under(NAG()), or `fewstep sample --nag 4`. Or use a student that was "
+                "trained with `guide: negatives`, for example by the recipe speedupnet."
             )
         return self.conditions(given, items)
 

@@ -108,9 +108,16 @@ class Sampler(ABC):
     def fresh(self, steps: int) -> int:
         """Return k, how many batches of fresh noise ``path`` wants."""
 
-    def takes_negative(self, view: Denoises) -> bool:
-        """Say whether a negative condition makes a difference: to the network, or to a rule on top of it."""
-        return _takes(view, "negative") or any(rule.against(None) is not rule for rule in self.guidance)
+    def takes_negative(self, view: Denoises, steps: int) -> bool:
+        """Say whether a negative condition makes a difference: to the network, or to a rule on top of it that is asked
+        in some of so many steps."""
+        if _takes(view, "negative"):
+            return True
+        asked, reached, taken = self.schedule.steps(steps)[:-1], True, False
+        for rule in reversed(self.guidance):
+            taken = taken or (reached and rule.against(None) is not rule)
+            reached = reached and rule.reaches(view.process, asked)
+        return taken
 
     @torch.no_grad()
     def sample(

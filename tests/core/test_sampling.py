@@ -9,7 +9,7 @@ from fewstep.denoiser import Denoiser
 from fewstep.draws import item_noise
 from fewstep.errors import RecipeError
 from fewstep.flowmap import FlowMap
-from fewstep.guidance import CFG, Interval
+from fewstep.guidance import CFG, NAG, Interval
 from fewstep.networks import MLP
 from fewstep.predict import V
 from fewstep.process import EDM
@@ -242,6 +242,17 @@ def test_rules_are_stacked_in_their_order():
     assert torch.equal(
         sampler.sample(CLASSES, [1, 2], (2,), c, 2), FewStep(Karras()).sample(CLASSES, [1, 2], (2,), c, 2)
     )
+
+
+@pytest.mark.parametrize("sampler", [FewStep(Karras()), ManyStep(Karras())], ids=str)
+@pytest.mark.parametrize("rule", [CFG(2.0), NAG(4.0)], ids=str)
+def test_a_negative_condition_counts_where_a_step_is_in_the_interval(sampler, rule):
+    """The first of two steps is at noise level 80; an interval below a rule does not limit it."""
+    high, low = Interval(10.0, 100.0), Interval(1.0, 2.0)
+    for interval, steps, counts in ((high, 2, True), (low, 2, False), (low, 8, True)):
+        assert replace(sampler, guidance=(rule, interval)).takes_negative(CLASSES, steps) == counts
+        assert replace(sampler, guidance=(interval, rule)).takes_negative(CLASSES, steps)
+    assert not replace(sampler, guidance=(high,)).takes_negative(CLASSES, 8)
 
 
 @pytest.mark.parametrize("sampler", [FewStep(Karras(), scale=2.5), ManyStep(Karras(), scale=2.5)], ids=str)

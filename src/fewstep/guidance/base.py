@@ -32,6 +32,10 @@ class Guidance(ABC):
         """Return the rule for a walk down these times, (steps + 1,); itself where it does not go by steps."""
         return self
 
+    def reaches(self, process: Process, times: Tensor) -> bool:
+        """Say whether at any of these times, (steps,), the guided denoiser below plays a part in the answer."""
+        return True
+
     @abstractmethod
     def apply(self, guided: Denoises, plain: Denoises, x: X, t: T, c: Cond) -> X:
         """Return the answer under this rule, given the denoiser ``guided`` so far and the ``plain`` one."""

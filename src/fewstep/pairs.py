@@ -81,11 +81,16 @@ class LogNormalCells(Which):
 
 @dataclass(frozen=True)
 class Cells(Pairs):
-    """Two neighbours of a grid: t = grid[i], r = grid[i + 1].  Source: arXiv 2303.01469, eq. 7."""
+    """Two neighbours of a grid: t = grid[i], r = grid[i + 1].  Source: arXiv 2303.01469, eq. 7.
+
+    ``through`` are times at which the student will be sampled: the nearest points of the grid, but for the last, are
+    moved there, so that they are trained.
+    """
 
     schedule: Schedule
     points: Points = field(default_factory=Even)
     which: Which = field(default_factory=Flat)
+    through: tuple[float, ...] = ()
 
     @property
     def lowest(self) -> float:
@@ -94,9 +99,18 @@ class Cells(Pairs):
 
     def draw(self, process: Process, u: T, progress: Progress) -> tuple[T, T]:
         """Draw a cell and return its two ends."""
-        falling = grid(self.schedule, self.points.at(progress) - 1).to(u.device)
+        falling = self._ends(self.points.at(progress) - 1).to(u.device)
         i = self.which.cells(process, falling, u)
         return falling[i], falling[i + 1]
+
+    def _ends(self, cells: int) -> Tensor:
+        falling = grid(self.schedule, cells)
+        if not self.through:
+            return falling
+        times = torch.tensor(self.through, dtype=falling.dtype)
+        kept = torch.ones_like(falling, dtype=torch.bool)
+        kept[(falling[:-1, None] - times).abs().argmin(0)] = False
+        return torch.cat([falling[kept], times]).unique().flip(0)
 
 
 @dataclass(frozen=True)

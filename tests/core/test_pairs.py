@@ -1,6 +1,7 @@
 """Pairs of times and their curricula against the figures of the papers."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -68,6 +69,17 @@ def test_even_is_constant():
 
 def drawn(pairs: Cells, u: torch.Tensor = MIDDLES) -> tuple[torch.Tensor, torch.Tensor]:
     return pairs.draw(EDM(), u, Progress())
+
+
+def test_times_that_are_asked_for_are_ends_of_as_many_cells():
+    """The nearest points are moved there, never the last one; what is a point already moves nothing."""
+    plain, asked = Cells(Karras(), Even(18)), (79.0, 2.0, 0.8, 0.4, 0.0021)
+    before, after = (grid(Karras(), 17).tolist(), sorted({*drawn(replace(plain, through=asked))[0].tolist()})[::-1])
+    assert {*asked} < {*after}
+    assert len(after) == 17
+    assert len({*after} - {*before}) == len(asked)
+    assert drawn(replace(plain, through=asked))[1].min() == before[-1]
+    assert all(map(torch.equal, drawn(plain), drawn(replace(plain, through=(before[0], before[7])))))
 
 
 @pytest.mark.parametrize("which", [Flat(), LogNormalCells()], ids=["flat", "lognormal"])

@@ -22,6 +22,8 @@ from fewstep.jobs.suited import computed, fitting
 from fewstep.jobs.weigh import at_weight
 from fewstep.recipes import load_recipe, read
 from fewstep.sampling import FewStep
+from fewstep.scalars import Progress
+from fewstep.terms import Consistency
 from fewstep.times import Rectified
 from fewstep.training import BackwardSimulation
 
@@ -162,6 +164,21 @@ def test_noise_levels_are_moved_to_whole_time_steps(name: str, folder: Path) -> 
             away = process.label(wanted) - labels
             assert (away > -1e-6).all()
             assert (away < 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "free"), [("cd", True), ("lcm", True), ("tcd", True), ("pcm", False), ("mlcm", False)]
+)
+def test_cells_end_where_the_student_is_sampled(name: str, free: bool, folder: Path) -> None:
+    """Not of those whose ends are a trajectory's that is stored, or those of segments."""
+    _, teacher = opened(Asked(str(folder), guidance=1.0))
+    recipe = load_recipe(name, computed(name, [], teacher))
+    (term,) = (term for _, term in recipe.learners["student"].objective.items() if isinstance(term, Consistency))
+    cells, asked = term.pairs, recipe.sampler.grid()
+    assert cells.through == (tuple(asked) if free else ())
+    if free:
+        t, _ = cells.draw(teacher.view.process, torch.linspace(0, 1, 20_000, dtype=torch.float64), Progress(1, 2))
+        assert {*asked} < {*t.tolist()}
 
 
 @pytest.mark.parametrize("name", ["add", "ufogen"])

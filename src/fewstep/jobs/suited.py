@@ -21,6 +21,7 @@ __all__ = ["computed", "fitting"]
 Entries: TypeAlias = Callable[[Sequence[int | float]], list[float]]
 
 LISTED = ("explicit", "levels")  # in a recipe that counts noise levels: lists of them
+FIXED = {"segments", "stored_path", "stored_bridge"}  # what has ends of its own, which those of cells have to be among
 NEAR = 1e-9  # of times that are the same but for rounding
 LEVELLED = ("karras", "rectified")  # schedules that begin at their highest level
 
@@ -36,8 +37,9 @@ def computed(name: str, settings: Sequence[str], model: Model) -> list[str]:
 
     Its guidance, where neither recipe nor ``settings`` have one of their own, for all that the pipeline itself is
     asked; the parts of its network that an adapter stands behind, that heads judge and whose features are compared;
-    noise levels, which are moved down to those at which stock schedulers can ask; and the times of a walk that sampler
-    and training share, as a list, where fewer steps would leave it or no stock scheduler can name them.
+    noise levels, which are moved down to those at which stock schedulers can ask, also among the ends of the cells that
+    are trained; and the times of a walk that sampler and training share, as a list, where fewer steps would leave it or
+    no stock scheduler can name them.
     """
     document = read(name).with_settings(settings)
     first = document.values.get("begins")
@@ -52,8 +54,10 @@ def computed(name: str, settings: Sequence[str], model: Model) -> list[str]:
         entries = partial(_entries, levels, least)
         own += _on_entries(document.values, entries, "")
         sampler = load_recipe(name, [*settings, *own]).sampler
-        if isinstance(sampler, FewStep) and not isinstance(sampler.schedule, Explicit):
-            own += _listing(document.values, entries(sampler.grid()))
+        if isinstance(sampler, FewStep):
+            times = entries(sampler.grid())
+            own += [] if isinstance(sampler.schedule, Explicit) else _listing(document.values, times)
+            own += [f"{place}.through={times}" for place in _cells(document.values["learners"], "learners")]
     elif isinstance(sampler, FewStep) and _strays(document.values, sampler, path):
         own += _listing(document.values, path.entry(torch.tensor(sampler.grid(), dtype=torch.float64)).tolist())
     return [*own, *(f"{BEGINS}{setting}" for setting in before)]
@@ -86,6 +90,16 @@ def _strays(values: Mapping[str, Any], sampler: FewStep, path: Process) -> bool:
     asked = torch.cat([walk, *map(sampler.schedule.points, sampler.made_for)])
     beside = (asked[:, None] - walk).abs().min(1).values > NEAR
     return bool((beside | ((path.entry(asked) - asked).abs() > NEAR)).any())
+
+
+def _cells(values: object, path: str) -> Iterator[str]:
+    """Yield where cells stand whose ends are free: of no trajectories that are stored, of no segments of their own."""
+    for key, value in _below(values):
+        place = f"{path}.{key}"
+        if key == "consistency" and FIXED.isdisjoint(name for part in value.values() for name, _ in _below(part)):
+            yield from (f"{place}.pairs.cells" for name, _ in _below(value["pairs"]) if name == "cells")
+        else:
+            yield from _cells(value, place)
 
 
 def _guided(values: Mapping[str, Any], model: Model) -> list[str]:

@@ -75,6 +75,16 @@ def test_size_that_is_not_whole_is_refused(folder: Path) -> None:
         open_pipe(folder, (17, 16))
 
 
+@pytest.mark.parametrize(("family", "side", "words"), [("sd3", 36, "positions for 32"), ("unconditional", 15, "of 2")])
+def test_size_that_the_backbone_cannot_take_is_refused(tmp_path: Path, family: str, side: int, words: str) -> None:
+    """Their networks would raise in the middle of a run: of a table that is too small, of levels that do not fit."""
+    built(family).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match=f"{side} x {side} pixels were asked for.*{words}"):
+        open_pipe(tmp_path, (side, side))
+    model = open_pipe(tmp_path, (32, 32)).model(1, 1.0)
+    assert model.sample([0], torch.zeros(1, *model.condition) if model.condition else None).isfinite().all()
+
+
 def test_too_long_prompts_are_counted(folder: Path) -> None:
     said = "1 of 2 prompts is longer than the 12 tokens that CLIP reads"
     assert open_pipe(folder).unread(["a", "a very long prompt"]) == said

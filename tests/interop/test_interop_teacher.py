@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from tiny import built
 
+from fewstep import RecipeError
 from fewstep.draws import item_noise
 from fewstep.interop.families import FAMILIES
 from fewstep.interop.pipe import Pipe
@@ -56,3 +58,21 @@ def test_teacher_equals_stock_pipeline(name: str, scale: float) -> None:
 
 def start(model: Model, seeds: list[int]) -> torch.Tensor:
     return item_noise(seeds, model.shape)[0]  # what stock pipelines draw when nobody gives them latents
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        ("EDMDPMSolverMultistepScheduler", {}, "EDMDPMSolverMultistepScheduler with no beta_schedule"),
+        ("CMStochasticIterativeScheduler", {}, "CMStochasticIterativeScheduler with no beta_schedule"),
+        ("EulerDiscreteScheduler", {"timestep_type": "continuous"}, "timestep_type: continuous"),
+        ("CogVideoXDDIMScheduler", {}, "snr_shift_scale: 3.0"),
+        ("DDIMScheduler", {"rescale_betas_zero_snr": True}, "predicted noise says nothing"),
+    ],
+)
+def test_other_paths_are_refused(kind: str, changes: dict[str, Any], said: str) -> None:
+    """Playground's XL has the first of them: taken for a path of DDPM, it drew noise without a word."""
+    pipe = opened("sdxl")
+    pipe.pipeline.register_modules(scheduler=getattr(diffusers, kind)(**changes))
+    with pytest.raises(RecipeError, match=said):
+        pipe.model(STEPS)

@@ -138,14 +138,19 @@ def _own_size(pipe: Pipe) -> tuple[int, int]:
 
 
 def _fits(pipe: Pipe) -> bool:
-    """Say whether the size is whole; raise ``DataError`` when it is not."""
-    patch = int(pipe.backbone.config.get("patch_size") or 1)
-    unit = pipe.factor * (2 if pipe.family.name == "flux" else patch)
+    """Say whether the size is whole; raise ``DataError`` when it is not, or more than there are positions for."""
+    config = pipe.backbone.config
+    unit, most = pipe.factor * pipe.family.unit(config), pipe.family.most(config)
     if any(side < unit or side % unit for side in pipe.size):
         height, width = pipe.size
         nearest_size = [max(round(side / unit), 1) * unit for side in (height, width)]
         raise DataError(
             f"Images of {height} x {width} pixels were asked for, but this pipeline makes them in units of {unit}. "
             f"Give {nearest_size[0]} x {nearest_size[1]}, for example."
+        )
+    if most is not None and max(pipe.size) > most * pipe.factor:
+        raise DataError(
+            f"Images of {pipe.size[0]} x {pipe.size[1]} pixels were asked for, but the {pipe.family.BACKBONE} of "
+            f"{pipe.place} has positions for {most * pipe.factor} a side. Give no more."
         )
     return True

@@ -22,7 +22,7 @@ from fewstep import DataError, WeightsError
 from fewstep.interop import Pipe, is_pipeline, open_pipe
 from fewstep.interop.listening import READERS
 from fewstep.interop.open import _own_size
-from fewstep.interop.reading import family_of
+from fewstep.interop.reading import UnreadWeights, family_of
 
 
 def test_folder_is_the_pipeline_that_was_saved(folder: Path) -> None:
@@ -38,7 +38,7 @@ def test_hub_ids_are_told_from_paths(place: str, found: bool) -> None:
 
 
 def test_hub_id_without_network_says_what_to_do() -> None:
-    with pytest.raises(WeightsError, match=r"owner/name cannot be opened.*give its folder"):
+    with pytest.raises(WeightsError, match=r"owner/name cannot be opened.*no such folder here.*give its folder"):
         open_pipe("owner/name")
 
 
@@ -130,6 +130,26 @@ def test_several_missing_weights_are_counted(tmp_path: Path) -> None:
         without(tmp_path, part, word)
     with pytest.raises(WeightsError, match=r"text_encoder lacks .*fc1.*unet lacks .* and 1 more|and 1 more; text_enc"):
         open_pipe(tmp_path)
+
+
+def test_tokenizer_without_its_vocabulary_is_refused(tmp_path: Path) -> None:
+    """transformers makes one that takes every word for the same unknown one."""
+    for family, name in (("sd", "tokenizer"), ("sd3", "tokenizer_3"), ("sana", "tokenizer")):
+        built(family).save_pretrained(tmp_path / family)
+        (tmp_path / family / name / "tokenizer.json").unlink()
+        with pytest.raises(WeightsError, match=rf"The {name} of .* knows no words.*tokenizer\.json into {name}"):
+            open_pipe(tmp_path / family)
+
+
+def test_weights_without_a_place_are_counted(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "sd")
+    for part in ("unet", "text_encoder"):
+        file = next((tmp_path / "sd" / part).glob("*.safetensors"))
+        more = {"spare.weight": torch.zeros(2), "spare.bias": torch.zeros(2)}
+        save_file(load_file(file) | more, file, {"format": "pt"})
+    said = r"Weights of .*: 2 of (unet|text_encoder), such as spare\.\w+; 2 of (unet|text_encoder), such as spare"
+    with pytest.warns(UnreadWeights, match=said):
+        open_pipe(tmp_path / "sd")
 
 
 def test_nothing_is_said_and_the_libraries_speak_afterwards(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,22 @@ def start(model: Model, seeds: list[int]) -> torch.Tensor:
     return item_noise(seeds, model.shape)[0]  # what stock pipelines draw when nobody gives them latents
 
 
+def test_latents_with_moments_of_each_channel_are_read_as_stock_does() -> None:
+    pipe = opened("sdxl")
+    pipe.coder.register_to_config(latents_mean=[1.0, -2.0, 3.0, 0.5], latents_std=[2.0, 0.5, 1.0, 3.0])
+    model, stock = pipe.model(STEPS, 1.0), pipe.pipeline
+    stock.scheduler = stock_scheduler(pipe)
+    theirs = stock(
+        prompt=PROMPTS, height=SIDE, width=SIDE, num_inference_steps=STEPS, guidance_scale=1.0,
+        latents=start(model, [3, 4]), output_type="pt",
+    ).images  # fmt: skip
+    ours = pipe.decode(model.sample([3, 4], pipe.conditions(PROMPTS)))
+    torch.testing.assert_close(ours, theirs * 2 - 1, atol=2e-4, rtol=2e-4)
+    raw = pipe.coder.encode(ours).latent_dist.mode()
+    mean, deviation = (torch.tensor(pipe.coder.config[f"latents_{name}"])[:, None, None] for name in ("mean", "std"))
+    torch.testing.assert_close(pipe.encode(ours), (raw - mean) * pipe.coder.config.scaling_factor / deviation)
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [

@@ -17,6 +17,7 @@ from fewstep.interop.which import Which
 __all__ = ["INDEX", "is_pipeline", "open_pipe", "reopened"]
 
 READERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")  # what reads prompts, and is never left out
+WORDS = 2  # a tokenizer without files still knows its marks, and T5's what a word begins with
 
 
 def open_pipe(
@@ -36,7 +37,7 @@ def open_pipe(
     others is opened in it anyway), ``revision`` a branch, tag or commit on the hub.  Whatever the files hold, all of
     it is float32.  Code that comes with a repository is not run, and only safetensors are read.
     Raises ``WeightsError`` for a family that is not known, a missing component, weights that are not there, a few-step
-    student, a tokenizer that reads more than its encoder has positions for, an adapter that does not fit, a variant or
+    student, a tokenizer without words, one that reads more than its encoder has positions for, an adapter that does not fit, a variant or
     revision that is not there, and a hub id that cannot be fetched; ``DataError`` for a size that the autoencoder does
     not divide, or none where the pipeline has none of its own.
     """
@@ -44,6 +45,7 @@ def open_pipe(
     pipeline = read(str(place), None if config is None else Path(config), which)
     family = family_of(type(pipeline).__name__, str(place))
     _refuse_silent(pipeline, str(place))
+    _refuse_wordless(pipeline, str(place))
     _refuse_longer(pipeline, str(place))
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
@@ -79,6 +81,19 @@ def _refuse_silent(pipeline: Any, place: str) -> None:
             f"{place} is a {type(pipeline).__name__} without {', '.join(absent)}, so that it cannot read a prompt. Put "
             "in what is missing, and save it again."
         )
+
+
+def _refuse_wordless(pipeline: Any, place: str) -> None:
+    """Raise for a tokenizer without its vocabulary, to which every word is the same unknown one."""
+    for name, part in pipeline.components.items():
+        if not name.startswith("tokenizer") or part is None:
+            continue
+        if len({*part.get_vocab()} - {*part.all_special_tokens}) < WORDS:
+            raise WeightsError(
+                f"The {name} of {place} knows no words, as the files of its vocabulary are not there: every prompt would "
+                f"read the same. Put {' or '.join(part.vocab_files_names.values())} into {name}, or save the pipeline "
+                "again."
+            )
 
 
 def _refuse_student(pipe: Pipe) -> None:

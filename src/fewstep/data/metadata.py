@@ -31,8 +31,9 @@ def read_metadata(file: Path) -> tuple[tuple[int, Entry], ...]:
     """Return the entries of a metadata.jsonl with their line numbers, in the order of the file.
 
     ``file_name`` is required: relative, without ``..``, no URL. ``text`` is the caption, none if it is blank, ``label``
-    a class name or a number from 0; each is given on all lines or on none. ``control``, ``mask`` and ``source``, or ``control_file_name``
-    and so on, are further images if they end as one does. Other keys are passed over, and so are empty lines.
+    a class name or a number from 0; each is given on all lines or on none. ``control``, ``mask`` and ``source``, or
+    ``control_file_name`` and so on, are further images if they end as one does. Other keys are passed over, and so are
+    empty lines.
     Raises ``DataError`` with the number of the line that breaks this.
     """
     try:

@@ -38,7 +38,8 @@ def unpacked(shards: tuple[Path, ...], cache: Path) -> Path:
     A sample is the files with one name up to the first dot: an image, and a caption (.txt, .text, .caption, or "text"
     or "caption" in its .json) or a class (.cls).  It lies in ``cache``, named by the shards' names, sizes and times.
     Raises ``DataError`` for a shard that cannot be read, for shards without a sample, for samples of one name, without
-    an image, or with a text, .json or .cls that is broken, and where some have a caption or a class and others have none.
+    an image, or with a text, .json or .cls that is broken, and where some have a caption or a class and others have
+    none.
     """
     about = [(str(each.resolve()), each.stat().st_size, each.stat().st_mtime_ns) for each in shards]
     home = cache / "unpacked" / sha256(repr(about).encode()).hexdigest()[:16]
@@ -106,8 +107,8 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
                     parts, kind = samples.setdefault(str(path.parent / key), {}), f".{suffix.lower()}"
                     if kind in parts:
                         raise DataError(
-                            f"{shard} has two files {path.parent / key}{kind}, so that one of two samples would be lost. "
-                            "Give each sample a name of its own."
+                            f"{shard} has two files {path.parent / key}{kind}, so that one of two samples would be "
+                            "lost. Give each sample a name of its own."
                         )
                     parts[kind] = content.read()
     except (tarfile.TarError, OSError, EOFError) as error:

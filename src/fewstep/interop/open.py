@@ -37,9 +37,10 @@ def open_pipe(
     others is opened in it anyway), ``revision`` a branch, tag or commit on the hub.  Whatever the files hold, all of
     it is float32.  Code that comes with a repository is not run, and only safetensors are read.
     Raises ``WeightsError`` for a family that is not known, a missing component, weights that are not there, a few-step
-    student, a tokenizer without words, one that reads more than its encoder has positions for, an adapter that does not fit, a variant or
-    revision that is not there, and a hub id that cannot be fetched; ``DataError`` for a size that the autoencoder does
-    not divide, or none where the pipeline has none of its own.
+    student, a tokenizer without words, one that reads more than its encoder has positions for, an adapter that does not
+    fit, a variant or revision that is not there, and a hub id that cannot be fetched; ``DataError`` for a size that the
+    autoencoder does not divide or the backbone cannot take, or none where the pipeline has none of its own.  Warns
+    (``UnreadWeights``) of weights that no network has a place for.
     """
     which = Which.at(str(place), variant, revision)
     pipeline = read(str(place), None if config is None else Path(config), which)
@@ -90,9 +91,9 @@ def _refuse_wordless(pipeline: Any, place: str) -> None:
             continue
         if len({*part.get_vocab()} - {*part.all_special_tokens}) < WORDS:
             raise WeightsError(
-                f"The {name} of {place} knows no words, as the files of its vocabulary are not there: every prompt would "
-                f"read the same. Put {' or '.join(part.vocab_files_names.values())} into {name}, or save the pipeline "
-                "again."
+                f"The {name} of {place} knows no words, as the files of its vocabulary are not there: every prompt "
+                f"would read the same. Put {' or '.join(part.vocab_files_names.values())} into {name}, or save the "
+                "pipeline again."
             )
 
 

@@ -32,9 +32,9 @@ def vp_path(config: Mapping[str, Any]) -> tuple[Process, Prediction]:
         raise RecipeError(f"the scheduler's prediction_type is {kind!r}; {nearest(kind, PREDICTIONS)}")
     if kind == "epsilon" and config.get("rescale_betas_zero_snr"):
         raise RecipeError(
-            "the scheduler has prediction_type: epsilon and rescale_betas_zero_snr: true. Of pure noise, where that path "
-            "begins, predicted noise says nothing of an image. Put right what is wrong in scheduler_config.json: models "
-            "of such a path have prediction_type: v_prediction."
+            "the scheduler has prediction_type: epsilon and rescale_betas_zero_snr: true. Of pure noise, where that "
+            "path begins, predicted noise says nothing of an image. Put right what is wrong in scheduler_config.json: "
+            "models of such a path have prediction_type: v_prediction."
         )
     return VP.from_diffusers(config, unit=True), PREDICTIONS[kind]()
 

@@ -79,8 +79,9 @@ def read(place: str, config: Path | None, which: Which) -> Any:
 
 def _unread(place: str, error: Exception, here: bool) -> WeightsError:
     what = "Complete the folder." if here else (
-        "There is no such folder here, so it was taken for an id on the hub: is the network reachable, and the id right? If its weights are there in a variant only, give that (--variant "
-        "fp16). Without a network, download the repository elsewhere and give its folder."
+        "There is no such folder here, so it was taken for an id on the hub: is the network reachable, and the id "
+        "right? If its weights are there in a variant only, give that (--variant fp16). Without a network, download "
+        "the repository elsewhere and give its folder."
     )  # fmt: skip
     return WeightsError(f"{place} cannot be opened as a pipeline: {error}. {what}")
 

@@ -225,8 +225,8 @@ def _takes_scale(pipe: Pipe) -> bool:
 
 def encoded(name: str, pipe: Pipe, cache: Path = CACHE, teacher: Model | None = None) -> Encoded:
     """Open data by name as a pipeline sees them.  Raises ``DataError`` for data of another form."""
-    grey = {} if pipe.image[0] == 3 else {"channels": pipe.image[0]}
-    return Encoded(open_data(name, pipe.size[0], **grey), pipe, cache, teacher)
+    channels = None if pipe.image[0] == 3 else pipe.image[0]
+    return Encoded(open_data(name, pipe.size[0], channels), pipe, cache, teacher)
 
 
 def example_of(pipe: Pipe, count: int) -> Batch:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from fewstep.data import ImageFolder
+from fewstep.data import ImageFolder, Prompts
 from fewstep.errors import DataError
 
 
@@ -109,6 +109,14 @@ def test_folder_without_an_image_is_refused_with_what_it_holds(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"")
     with pytest.raises(DataError, match=r"No image lies in .*1 other file: .npy \(1\)"):
         ImageFolder.open(tmp_path)
+
+
+def test_byte_order_mark_is_no_part_of_a_caption_or_a_prompt(paint, tmp_path):
+    """What editors on Windows put in front of UTF-8; an encoder would read it as a word."""
+    text = paint("a.png").with_suffix(".txt")
+    text.write_text("\ufeffa red disc")
+    assert ImageFolder.open(tmp_path).captions == ("a red disc",)
+    assert Prompts.open(text, 16).texts == ("a red disc",)
 
 
 def test_images_beside_sub_folders_are_refused(paint, tmp_path):

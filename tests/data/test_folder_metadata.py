@@ -45,6 +45,14 @@ def test_captions_that_rarely_repeat_are_no_classes(four, metadata):
     assert data.batch([0]).c is None
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_blank_caption_is_none(four, metadata, blank):
+    with pytest.raises(DataError, match=r"has no 'text', but other lines do; in all it is absent or blank in 1 of 4"):
+        ImageFolder.open(metadata(*lines("text", "a", blank, "c", "d")))
+    with pytest.raises(DataError, match="no captions"):
+        ImageFolder.open(metadata(*lines("text", *[blank] * 4))).captions_of([0])
+
+
 def test_more_than_a_thousand_captions_are_no_classes(paint, metadata):
     paint("0.png", size=(1, 1))
     folder = metadata(*({"file_name": "0.png", "text": str(number % 1001)} for number in range(2002)))

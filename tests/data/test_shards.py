@@ -96,6 +96,8 @@ def test_sample_without_a_class_is_named_with_its_shard(tmp_path: Path) -> None:
         ("json", b'{"text": ', r"The \.json of the sample '0' of .*a\.tar is broken \("),
         ("json", b"\xff\xfe\x00", r"The \.json of the sample '0' of .*a\.tar is broken \("),
         ("json", b"[1]", r"is '\[1\]'; accepted is an object"),
+        ("json", b'{"text": ["a", "b"]}', r"gives 'text' \"\['a', 'b'\]\"; accepted is one text"),
+        ("txt", b"caf\xe9", r"The \.txt of the sample '0' of .*a\.tar is no UTF-8 text"),
         ("cls", b"cat", r"The \.cls of the sample '0' of .*a\.tar is 'cat'; accepted is a whole number from 0"),
         ("cls", b"-1", "accepted is a whole number from 0"),
         ("cls", b"", "accepted is a whole number from 0"),
@@ -104,6 +106,33 @@ def test_sample_without_a_class_is_named_with_its_shard(tmp_path: Path) -> None:
 def test_broken_part_of_a_sample_is_refused(tmp_path: Path, suffix: str, content: bytes, said: str) -> None:
     one = shard(tmp_path / "a.tar", {"0.png": png(1), f"0.{suffix}": content})
     with pytest.raises(DataError, match=said):
+        open_data(str(one), cache=tmp_path / "cache")
+
+
+def test_capital_suffixes_and_byte_order_marks_change_nothing(tmp_path: Path) -> None:
+    one = shard(tmp_path / "a.tar", {"0.PNG": png(1), "0.TXT": "\ufeffa red disc".encode()})
+    assert open_data(str(one), cache=tmp_path / "cache").captions_of([0]) == ["a red disc"]
+
+
+def test_samples_of_one_name_are_refused(tmp_path: Path) -> None:
+    """The later one would take the place of the first."""
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("x/0.png", "x/0.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(png(1))
+            tar.addfile(member, io.BytesIO(png(1)))
+    with pytest.raises(DataError, match=r"a\.tar has two files x/0\.png"):
+        open_data(str(tmp_path / "a.tar"), cache=tmp_path / "cache")
+
+
+def test_shards_without_a_sample_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"There is no sample in .*a\.tar"):
+        open_data(str(shard(tmp_path / "a.tar", {})), cache=tmp_path / "cache")
+
+
+def test_broken_image_is_named_by_its_sample(tmp_path: Path) -> None:
+    one = shard(tmp_path / "a.tar", {"x/one.png": png(1)[:20]})
+    with pytest.raises(DataError, match=r"-x_one\.png: cannot be decoded"):
         open_data(str(one), cache=tmp_path / "cache")
 
 

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DModel
+from PIL import Image
+from tiny import built
 
 import fewstep as fs
 from fewstep.data.shapes import Shapes
 from fewstep.interop import Encoded, Packing, Pipe, open_pipe
+from fewstep.jobs.pipelines import encoded
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,20 @@ def test_items_are_latents_and_packed_prompts(data: Encoded, pipe: Pipe) -> None
     assert batch.x0.equal(pipe.encode(images))
     assert batch.c is not None
     torch.testing.assert_close(batch.c[:, 1:], pipe.conditions(data.source.captions_of([3, 1]))[:, 1:])
+
+
+def test_pipeline_on_grey_pixels_takes_grey_images(tmp_path: Path) -> None:
+    stock = built("unconditional")
+    one = {"in_channels": 1, "out_channels": 1, "_use_default_values": []}
+    stock.register_modules(unet=UNet2DModel.from_config({**stock.unet.config, **one}))
+    stock.save_pretrained(tmp_path / "grey")
+    grey = open_pipe(tmp_path / "grey")
+    (tmp_path / "images").mkdir()
+    Image.new("L", (16, 16), 99).save(tmp_path / "images" / "0.png")
+    known = encoded(str(tmp_path / "images"), grey, tmp_path / "cache")
+    assert known.batch([0]).x0.shape[1:] == known.shape == (1, 16, 16)
+    with pytest.raises(fs.DataError, match="items of 3x16x16, but the pipeline makes images of 1x16x16"):
+        Encoded(Shapes(16, count=4), grey, tmp_path)
 
 
 def test_empty_prompt_is_the_row_of_zeros(pipe: Pipe) -> None:

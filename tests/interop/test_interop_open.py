@@ -22,7 +22,7 @@ from fewstep import DataError, WeightsError
 from fewstep.interop import Pipe, is_pipeline, open_pipe
 from fewstep.interop.listening import READERS
 from fewstep.interop.open import _own_size
-from fewstep.interop.reading import family_of
+from fewstep.interop.reading import UnreadWeights, family_of
 
 
 def test_folder_is_the_pipeline_that_was_saved(folder: Path) -> None:
@@ -38,7 +38,7 @@ def test_hub_ids_are_told_from_paths(place: str, found: bool) -> None:
 
 
 def test_hub_id_without_network_says_what_to_do() -> None:
-    with pytest.raises(WeightsError, match=r"owner/name cannot be opened.*give its folder"):
+    with pytest.raises(WeightsError, match=r"owner/name cannot be opened.*no such folder here.*give its folder"):
         open_pipe("owner/name")
 
 
@@ -73,6 +73,16 @@ def test_pickles_are_not_read(folder: Path, tmp_path: Path) -> None:
 def test_size_that_is_not_whole_is_refused(folder: Path) -> None:
     with pytest.raises(DataError, match=r"17 x 16 pixels were asked for.*units of 2.*Give 16 x 16"):
         open_pipe(folder, (17, 16))
+
+
+@pytest.mark.parametrize(("family", "side", "words"), [("sd3", 36, "positions for 32"), ("unconditional", 15, "of 2")])
+def test_size_that_the_backbone_cannot_take_is_refused(tmp_path: Path, family: str, side: int, words: str) -> None:
+    """Their networks would raise in the middle of a run: of a table that is too small, of levels that do not fit."""
+    built(family).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match=f"{side} x {side} pixels were asked for.*{words}"):
+        open_pipe(tmp_path, (side, side))
+    model = open_pipe(tmp_path, (32, 32)).model(1, 1.0)
+    assert model.sample([0], torch.zeros(1, *model.condition) if model.condition else None).isfinite().all()
 
 
 def test_too_long_prompts_are_counted(folder: Path) -> None:
@@ -120,6 +130,26 @@ def test_several_missing_weights_are_counted(tmp_path: Path) -> None:
         without(tmp_path, part, word)
     with pytest.raises(WeightsError, match=r"text_encoder lacks .*fc1.*unet lacks .* and 1 more|and 1 more; text_enc"):
         open_pipe(tmp_path)
+
+
+def test_tokenizer_without_its_vocabulary_is_refused(tmp_path: Path) -> None:
+    """transformers makes one that takes every word for the same unknown one."""
+    for family, name in (("sd", "tokenizer"), ("sd3", "tokenizer_3"), ("sana", "tokenizer")):
+        built(family).save_pretrained(tmp_path / family)
+        (tmp_path / family / name / "tokenizer.json").unlink()
+        with pytest.raises(WeightsError, match=rf"The {name} of .* knows no words.*tokenizer\.json into {name}"):
+            open_pipe(tmp_path / family)
+
+
+def test_weights_without_a_place_are_counted(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "sd")
+    for part in ("unet", "text_encoder"):
+        file = next((tmp_path / "sd" / part).glob("*.safetensors"))
+        more = {"spare.weight": torch.zeros(2), "spare.bias": torch.zeros(2)}
+        save_file(load_file(file) | more, file, {"format": "pt"})
+    said = r"Weights of .*: 2 of (unet|text_encoder), such as spare\.\w+; 2 of (unet|text_encoder), such as spare"
+    with pytest.warns(UnreadWeights, match=said):
+        open_pipe(tmp_path / "sd")
 
 
 def test_nothing_is_said_and_the_libraries_speak_afterwards(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

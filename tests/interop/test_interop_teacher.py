@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from tiny import built
 
+from fewstep import RecipeError
 from fewstep.draws import item_noise
 from fewstep.interop.families import FAMILIES
 from fewstep.interop.pipe import Pipe
@@ -56,3 +58,37 @@ def test_teacher_equals_stock_pipeline(name: str, scale: float) -> None:
 
 def start(model: Model, seeds: list[int]) -> torch.Tensor:
     return item_noise(seeds, model.shape)[0]  # what stock pipelines draw when nobody gives them latents
+
+
+def test_latents_with_moments_of_each_channel_are_read_as_stock_does() -> None:
+    pipe = opened("sdxl")
+    pipe.coder.register_to_config(latents_mean=[1.0, -2.0, 3.0, 0.5], latents_std=[2.0, 0.5, 1.0, 3.0])
+    model, stock = pipe.model(STEPS, 1.0), pipe.pipeline
+    stock.scheduler = stock_scheduler(pipe)
+    theirs = stock(
+        prompt=PROMPTS, height=SIDE, width=SIDE, num_inference_steps=STEPS, guidance_scale=1.0,
+        latents=start(model, [3, 4]), output_type="pt",
+    ).images  # fmt: skip
+    ours = pipe.decode(model.sample([3, 4], pipe.conditions(PROMPTS)))
+    torch.testing.assert_close(ours, theirs * 2 - 1, atol=2e-4, rtol=2e-4)
+    raw = pipe.coder.encode(ours).latent_dist.mode()
+    mean, deviation = (torch.tensor(pipe.coder.config[f"latents_{name}"])[:, None, None] for name in ("mean", "std"))
+    torch.testing.assert_close(pipe.encode(ours), (raw - mean) * pipe.coder.config.scaling_factor / deviation)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        ("EDMDPMSolverMultistepScheduler", {}, "EDMDPMSolverMultistepScheduler with no beta_schedule"),
+        ("CMStochasticIterativeScheduler", {}, "CMStochasticIterativeScheduler with no beta_schedule"),
+        ("EulerDiscreteScheduler", {"timestep_type": "continuous"}, "timestep_type: continuous"),
+        ("CogVideoXDDIMScheduler", {}, "snr_shift_scale: 3.0"),
+        ("DDIMScheduler", {"rescale_betas_zero_snr": True}, "predicted noise says nothing"),
+    ],
+)
+def test_other_paths_are_refused(kind: str, changes: dict[str, Any], said: str) -> None:
+    """Playground's XL has the first of them: taken for a path of DDPM, it drew noise without a word."""
+    pipe = opened("sdxl")
+    pipe.pipeline.register_modules(scheduler=getattr(diffusers, kind)(**changes))
+    with pytest.raises(RecipeError, match=said):
+        pipe.model(STEPS)

@@ -152,7 +152,8 @@ def _refuse_too_many_bad(listing: Listing, found: Survey, bad_share: float) -> N
         more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise DataError(
             f"{len(bad)} of {total} images in {str(listing.root)!r} cannot be used, more than the accepted share of "
-            f"{bad_share:.1%}: {'; '.join(bad[:5])}{more}. Repair or remove these files, or accept a larger bad_share."
+            f"{bad_share:.1%}: {'; '.join(bad[:5])}{more}. Repair or remove these files, convert grey ones to RGB "
+            "(or the other way), or accept a larger share in Python: ImageFolder.open(..., bad_share=...)."
         )
 
 

@@ -30,9 +30,10 @@ class Entry:
 def read_metadata(file: Path) -> tuple[tuple[int, Entry], ...]:
     """Return the entries of a metadata.jsonl with their line numbers, in the order of the file.
 
-    ``file_name`` is required: relative, without ``..``, no URL. ``text`` is the caption, ``label`` a class name or a
-    number from 0; each is given on all lines or on none. ``control``, ``mask`` and ``source``, or ``control_file_name``
-    and so on, are further images if they end as one does. Other keys are passed over, and so are empty lines.
+    ``file_name`` is required: relative, without ``..``, no URL. ``text`` is the caption, none if it is blank, ``label``
+    a class name or a number from 0; each is given on all lines or on none. ``control``, ``mask`` and ``source``, or
+    ``control_file_name`` and so on, are further images if they end as one does. Other keys are passed over, and so are
+    empty lines.
     Raises ``DataError`` with the number of the line that breaks this.
     """
     try:
@@ -53,7 +54,7 @@ def _all_or_none(file: Path, key: str, values: dict[int, str | None]) -> None:
     without = [number for number, value in values.items() if value is None]
     if without and len(without) < len(values):
         raise DataError(
-            f"Line {without[0]} of {file} has no {key!r}, but other lines do; in all it is absent from "
+            f"Line {without[0]} of {file} has no {key!r}, but other lines do; in all it is absent or blank in "
             f"{len(without)} of {len(values)} lines. Give {key!r} on every line or on none."
         )
 
@@ -111,10 +112,10 @@ def _label(value: object, where: str) -> str | None:
 
 
 def _caption(value: object, where: str) -> str | None:
-    """Return the caption, which must be one text."""
+    """Return the caption, which must be one text; a blank one counts as none, as that of an empty file does."""
     match value:
         case None | str():
-            return value
+            return value if value is None or value.strip() else None
     raise DataError(
         f"{where} gives text {json.dumps(value)[:80]}. Accepted is one text in quotes; give one caption a line."
     )

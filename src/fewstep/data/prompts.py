@@ -29,7 +29,7 @@ class Prompts(Data):
     def open(cls, path: str | Path, size: int) -> "Prompts":
         """Read a file for images of ``size`` pixels a side.  Raises ``DataError`` for one that holds no prompt."""
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read as text ({error}). Give UTF-8 text, a prompt a line.") from error
         texts = tuple(line.strip() for line in lines if line.strip())

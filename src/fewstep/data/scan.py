@@ -120,7 +120,7 @@ def _with_texts(root: Path, images: tuple[str, ...], beside: Mapping[str, str], 
 def _caption(path: Path) -> str:
     """Return the text of a file in one line; raise ``DataError`` for none."""
     try:
-        text = " ".join(path.read_text(encoding="utf-8").split())
+        text = " ".join(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text ({error}). Save it as UTF-8.") from error
     if not text:

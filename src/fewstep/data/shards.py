@@ -14,6 +14,7 @@ from fewstep.files import whole_folder, write_whole
 __all__ = ["shards_of", "unpacked"]
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # as in name-{000000..000099}.tar
+STRANGE = re.compile(r"[^\w.-]")  # what is left out of the names of files; they are told apart by a digest
 TEXTS, KEYS = (".txt", ".text", ".caption"), ("text", "caption")  # as diffusers' training scripts look for them
 
 
@@ -36,8 +37,9 @@ def unpacked(shards: tuple[Path, ...], cache: Path) -> Path:
 
     A sample is the files with one name up to the first dot: an image, and a caption (.txt, .text, .caption, or "text"
     or "caption" in its .json) or a class (.cls).  It lies in ``cache``, named by the shards' names, sizes and times.
-    Raises ``DataError`` for a shard that cannot be read, for samples without an image or with a broken .json or .cls,
-    and where some have a caption or a class and others have none.
+    Raises ``DataError`` for a shard that cannot be read, for shards without a sample, for samples of one name, without
+    an image, or with a text, .json or .cls that is broken, and where some have a caption or a class and others have
+    none.
     """
     about = [(str(each.resolve()), each.stat().st_size, each.stat().st_mtime_ns) for each in shards]
     home = cache / "unpacked" / sha256(repr(about).encode()).hexdigest()[:16]
@@ -45,6 +47,8 @@ def unpacked(shards: tuple[Path, ...], cache: Path) -> Path:
         home.parent.mkdir(parents=True, exist_ok=True)
         with whole_folder(home) as draft:
             told = {where: line for number, shard in enumerate(shards) for where, line in _unpack(shard, number, draft)}
+            if not told:
+                raise DataError(f"There is no sample in {', '.join(map(str, shards[:5]))}. Fetch the shards again.")
             _refuse_gaps(told, "text", "caption (.txt, .text, .caption, or 'text' or 'caption' in a .json)")
             _refuse_gaps(told, "label", "class (.cls)")
             lines = "".join(f"{json.dumps(line)}\n" for line in told.values())
@@ -82,10 +86,10 @@ def _unpack(shard: Path, number: int, draft: Path) -> Iterator[tuple[str, dict[s
     """Write the images of a shard; yield which sample of it each is, and its line of the metadata."""
     for key, parts in _samples(shard).items():
         where = f"the sample {key!r} of {shard}"
-        image = next((suffix for suffix in parts if suffix.lower() in SUFFIXES), None)
+        image = next((suffix for suffix in parts if suffix in SUFFIXES), None)
         if image is None:
             raise DataError(f"T{where[1:]} has no image, only {', '.join(sorted(parts))}. Accepted: {SUFFIXES}.")
-        name = f"{number:05}/{sha256(key.encode()).hexdigest()[:20]}{image.lower()}"
+        name = f"{number:05}/{sha256(key.encode()).hexdigest()[:20]}-{STRANGE.sub('_', key)[-60:]}{image}"
         write_whole(draft / name, parts[image])
         yield where, {"file_name": name, **_words(parts, where)}
 
@@ -100,7 +104,13 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
                 path = PurePosixPath(member.name)
                 key, dot, suffix = path.name.partition(".")
                 if content is not None and dot and key:
-                    samples.setdefault(str(path.parent / key), {})[f".{suffix}"] = content.read()
+                    parts, kind = samples.setdefault(str(path.parent / key), {}), f".{suffix.lower()}"
+                    if kind in parts:
+                        raise DataError(
+                            f"{shard} has two files {path.parent / key}{kind}, so that one of two samples would be "
+                            "lost. Give each sample a name of its own."
+                        )
+                    parts[kind] = content.read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{shard} cannot be read as a tar file ({error}). Fetch it again, or take it out.") from error
     return samples
@@ -110,13 +120,28 @@ def _words(parts: Mapping[str, bytes], where: str) -> dict[str, str | int]:
     """Return what a sample says of its image, for a line of metadata."""
     said: dict[str, str | int] = {}
     known = _known(parts[".json"], where) if ".json" in parts else {}
-    texts = [parts[suffix].decode(errors="replace") for suffix in TEXTS if suffix in parts]
-    texts += [str(known[key]) for key in KEYS if known.get(key)]
+    texts = [_text(parts[suffix], suffix, where) for suffix in TEXTS if suffix in parts]
+    texts += [_told(known[key], key, where) for key in KEYS if known.get(key)]
     if text := next((" ".join(text.split()) for text in texts if text.strip()), None):
         said["text"] = text
     if ".cls" in parts:
         said["label"] = _label(parts[".cls"], where)
     return said
+
+
+def _text(content: bytes, suffix: str, where: str) -> str:
+    """Return what a text file holds."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"The {suffix} of {where} is no UTF-8 text ({error}). Save it as UTF-8.") from error
+
+
+def _told(value: object, key: str, where: str) -> str:
+    """Return a caption from a .json."""
+    if not isinstance(value, str):
+        raise DataError(f"The .json of {where} gives {key!r} {str(value)[:80]!r}; accepted is one text in quotes.")
+    return value
 
 
 def _known(content: bytes, where: str) -> Mapping[str, object]:

@@ -35,10 +35,10 @@ class Encoded(Data):
     """
 
     def __init__(self, source: Data, pipe: Pipe, cache: Path, teacher: Model | None = None) -> None:
-        if source.shape != (3, *pipe.size):
+        if source.shape != pipe.image:
             raise DataError(
                 f"The data {source.name!r} are items of {'x'.join(map(str, source.shape))}, but the pipeline makes "
-                f"images of 3x{pipe.size[0]}x{pipe.size[1]}. Give --size {pipe.size[0]}, or other data."
+                f"images of {'x'.join(map(str, pipe.image))}. Give --size {pipe.size[0]}, or other data."
             )
         self.source, self.pipe = source, pipe
         self.maker = (teacher or pipe.model()) if isinstance(source, Prompts) else None

@@ -10,12 +10,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-__all__ = ["KEYED", "READERS", "listening", "lost"]
+__all__ = ["KEYED", "READERS", "dropped", "listening", "lost"]
 
 KEYED = ("key", "unexpected", "missing", "not used", "newly initialized", "ignored")  # of messages on lost weights
 READERS = ("diffusers", "transformers", "peft")
 PLACE = re.compile(r"(?:checkpoint at |from: )(.+?)(?: and are newly|\n|$)")  # diffusers' and transformers' words
 KEY = re.compile(r"'([^']+)'|^(\S.*?) +\| +MIS(?:SING|MATCH)", re.MULTILINE)  # a list, and a table
+SPARE_PLACE = re.compile(r"(?:checkpoint at |from: )(.+?)(?: were not used|\n|$)")
+SPARE_KEY = re.compile(r"'([^']+)'|^(\S.*?) +\| +UNEXPECTED", re.MULTILINE)
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -47,5 +49,16 @@ def lost(said: Sequence[str]) -> dict[str, list[str]]:
     for message in (COLOUR.sub("", each) for each in said):
         if "newly initialized" in message and (place := PLACE.search(message)):
             keys = [listed or tabled for listed, tabled in KEY.findall(message[place.end() :])]
+            found.setdefault(place[1].replace("\\", "/").rpartition("/")[2], []).extend(keys)
+    return found
+
+
+def dropped(said: Sequence[str]) -> dict[str, list[str]]:
+    """Return the keys that a reader had no place for, by the folder that it read."""
+    found: dict[str, list[str]] = {}
+    for message in (COLOUR.sub("", each) for each in said):
+        if ("were not used" in message or "UNEXPECTED" in message) and (place := SPARE_PLACE.search(message)):
+            listed = [a or b for a, b in SPARE_KEY.findall(message[place.end() :])]
+            keys = [key for each in listed for key in each.split(", ")]  # diffusers' list is one text
             found.setdefault(place[1].replace("\\", "/").rpartition("/")[2], []).extend(keys)
     return found

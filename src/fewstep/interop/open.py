@@ -17,6 +17,7 @@ from fewstep.interop.which import Which
 __all__ = ["INDEX", "is_pipeline", "open_pipe", "reopened"]
 
 READERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")  # what reads prompts, and is never left out
+WORDS = 2  # a tokenizer without files still knows its marks, and T5's what a word begins with
 
 
 def open_pipe(
@@ -36,14 +37,16 @@ def open_pipe(
     others is opened in it anyway), ``revision`` a branch, tag or commit on the hub.  Whatever the files hold, all of
     it is float32.  Code that comes with a repository is not run, and only safetensors are read.
     Raises ``WeightsError`` for a family that is not known, a missing component, weights that are not there, a few-step
-    student, a tokenizer that reads more than its encoder has positions for, an adapter that does not fit, a variant or
-    revision that is not there, and a hub id that cannot be fetched; ``DataError`` for a size that the autoencoder does
-    not divide, or none where the pipeline has none of its own.
+    student, a tokenizer without words, one that reads more than its encoder has positions for, an adapter that does not
+    fit, a variant or revision that is not there, and a hub id that cannot be fetched; ``DataError`` for a size that the
+    autoencoder does not divide or the backbone cannot take, or none where the pipeline has none of its own.  Warns
+    (``UnreadWeights``) of weights that no network has a place for.
     """
     which = Which.at(str(place), variant, revision)
     pipeline = read(str(place), None if config is None else Path(config), which)
     family = family_of(type(pipeline).__name__, str(place))
     _refuse_silent(pipeline, str(place))
+    _refuse_wordless(pipeline, str(place))
     _refuse_longer(pipeline, str(place))
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
@@ -79,6 +82,19 @@ def _refuse_silent(pipeline: Any, place: str) -> None:
             f"{place} is a {type(pipeline).__name__} without {', '.join(absent)}, so that it cannot read a prompt. Put "
             "in what is missing, and save it again."
         )
+
+
+def _refuse_wordless(pipeline: Any, place: str) -> None:
+    """Raise for a tokenizer without its vocabulary, to which every word is the same unknown one."""
+    for name, part in pipeline.components.items():
+        if not name.startswith("tokenizer") or part is None:
+            continue
+        if len({*part.get_vocab()} - {*part.all_special_tokens}) < WORDS:
+            raise WeightsError(
+                f"The {name} of {place} knows no words, as the files of its vocabulary are not there: every prompt "
+                f"would read the same. Put {' or '.join(part.vocab_files_names.values())} into {name}, or save the "
+                "pipeline again."
+            )
 
 
 def _refuse_student(pipe: Pipe) -> None:
@@ -138,14 +154,19 @@ def _own_size(pipe: Pipe) -> tuple[int, int]:
 
 
 def _fits(pipe: Pipe) -> bool:
-    """Say whether the size is whole; raise ``DataError`` when it is not."""
-    patch = int(pipe.backbone.config.get("patch_size") or 1)
-    unit = pipe.factor * (2 if pipe.family.name == "flux" else patch)
+    """Say whether the size is whole; raise ``DataError`` when it is not, or more than there are positions for."""
+    config = pipe.backbone.config
+    unit, most = pipe.factor * pipe.family.unit(config), pipe.family.most(config)
     if any(side < unit or side % unit for side in pipe.size):
         height, width = pipe.size
         nearest_size = [max(round(side / unit), 1) * unit for side in (height, width)]
         raise DataError(
             f"Images of {height} x {width} pixels were asked for, but this pipeline makes them in units of {unit}. "
             f"Give {nearest_size[0]} x {nearest_size[1]}, for example."
+        )
+    if most is not None and max(pipe.size) > most * pipe.factor:
+        raise DataError(
+            f"Images of {pipe.size[0]} x {pipe.size[1]} pixels were asked for, but the {pipe.family.BACKBONE} of "
+            f"{pipe.place} has positions for {most * pipe.factor} a side. Give no more."
         )
     return True

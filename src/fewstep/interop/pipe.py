@@ -81,6 +81,11 @@ class Pipe:
         return channels, height // self.factor, width // self.factor
 
     @property
+    def image(self) -> tuple[int, int, int]:
+        """The shape of an image: in colour where there is an autoencoder, else what the network takes."""
+        return (3 if self.coder is not None else self.shape[0], *self.size)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, for pipelines that are told one."""
         return self.family.classes(self.pipeline)
@@ -182,7 +187,8 @@ class Pipe:
         for part in torch.split(images, AT_ONCE):
             found = coder.encode(part.to(coder.device, coder.dtype))
             latents = found.latent_dist.mode() if "latent_dist" in found else found.latent
-            parts.append(((latents - shift(coder)) * coder.config.scaling_factor).float())
+            mean, spread = moments(coder, latents)
+            parts.append(((latents - mean) * coder.config.scaling_factor / spread).float())
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -193,7 +199,9 @@ class Pipe:
             return latents.clamp(-1, 1)
         parts = []
         for part in torch.split(latents, AT_ONCE):
-            raw = part.to(coder.device, coder.dtype) / coder.config.scaling_factor + shift(coder)
+            raw = part.to(coder.device, coder.dtype)
+            mean, spread = moments(coder, raw)
+            raw = raw * spread / coder.config.scaling_factor + mean
             parts.append(coder.decode(raw, return_dict=False)[0].float().clamp(-1, 1))
         return torch.cat(parts)
 
@@ -240,9 +248,15 @@ def _for_each(name: str, image: Tensor, count: int) -> Tensor:
     return image.expand(count, *image.shape[-3:])
 
 
-def shift(coder: Any) -> float:
-    """Return the mean that an autoencoder's latents are shifted by."""
-    return float(coder.config.get("shift_factor") or 0.0)
+def moments(coder: Any, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """Return the mean that an autoencoder's latents are shifted by, and the deviation that they are divided by.
+
+    Either of each channel, as some of XL have it, or one mean for all.
+    """
+    mean, spread = coder.config.get("latents_mean"), coder.config.get("latents_std")
+    if mean is None or spread is None:
+        return float(coder.config.get("shift_factor") or 0.0), 1.0
+    return like.new_tensor(mean)[:, None, None], like.new_tensor(spread)[:, None, None]
 
 
 def at_home(model: Model) -> Model:

@@ -1,6 +1,7 @@
 """Read a diffusers folder, a checkpoint in one file or a hub id: whole, and nothing but safetensors."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,15 +9,19 @@ from typing import Any
 
 from fewstep.errors import MissingExtra, WeightsError, nearest
 from fewstep.interop.families import FAMILIES, Family
-from fewstep.interop.listening import listening, lost
+from fewstep.interop.listening import dropped, listening, lost
 from fewstep.interop.quiet import quiet
 from fewstep.interop.single import read_file
 from fewstep.interop.which import Which
 
-__all__ = ["INDEX", "family_of", "is_pipeline", "read"]
+__all__ = ["INDEX", "UnreadWeights", "family_of", "is_pipeline", "read"]
 
 INDEX = "model_index.json"
 NAMED = 3  # keys in a message
+
+
+class UnreadWeights(UserWarning):
+    """Weights in a pipeline's files that none of its networks has a place for."""
 
 
 def is_pipeline(place: str | Path) -> bool:
@@ -30,7 +35,8 @@ def is_pipeline(place: str | Path) -> bool:
 def read(place: str, config: Path | None, which: Which) -> Any:
     """Return diffusers' own object; ``config`` is the folder that says how a single-file checkpoint is built.
 
-    Raises ``WeightsError`` for what cannot be read, and for weights that are not there.
+    Raises ``WeightsError`` for what cannot be read, and for weights that are not there.  Warns (``UnreadWeights``) of
+    weights that no network takes.
     """
     path = Path(place)
     if not is_pipeline(place) and not path.is_dir():
@@ -60,13 +66,22 @@ def read(place: str, config: Path | None, which: Which) -> Any:
     except Exception as error:  # readers raise all kinds: OSError, ValueError, those of the hub and of safetensors
         raise _unread(place, error, path.is_dir()) from error
     _refuse_lost(place, lost(said))
+    if spare := dropped(said):
+        parts = "; ".join(f"{len(keys)} of {name}, such as {keys[0]}" for name, keys in spare.items())
+        warnings.warn(
+            f"Weights of {place} are left out, as its networks have no place for them: {parts}. If they matter, its "
+            "configuration is that of another network: save the pipeline again.",
+            UnreadWeights,
+            stacklevel=3,
+        )
     return found
 
 
 def _unread(place: str, error: Exception, here: bool) -> WeightsError:
     what = "Complete the folder." if here else (
-        "Is the network reachable, and the id right? If its weights are there in a variant only, give that (--variant "
-        "fp16). Without a network, download the repository elsewhere and give its folder."
+        "There is no such folder here, so it was taken for an id on the hub: is the network reachable, and the id "
+        "right? If its weights are there in a variant only, give that (--variant fp16). Without a network, download "
+        "the repository elsewhere and give its folder."
     )  # fmt: skip
     return WeightsError(f"{place} cannot be opened as a pipeline: {error}. {what}")
 
@@ -90,7 +105,7 @@ def _refuse_folder(folder: Path) -> None:
     if not (folder / INDEX).is_file():
         raise WeightsError(f"{folder} holds no {INDEX}; give a folder that diffusers' save_pretrained has written.")
     index = _index(folder / INDEX, str(folder))
-    parts = {name for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
+    parts = {name for name, entry in index.items() if isinstance(entry, list) and entry and entry[0] is not None}
     if missing := sorted(name for name in parts if not (folder / name).is_dir() and name != "_class_name"):
         raise WeightsError(
             f"{folder} lacks {', '.join(missing)}, which its {INDEX} names. Save the pipeline again, or copy what is "

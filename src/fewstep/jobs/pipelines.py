@@ -163,7 +163,8 @@ def inherited(recipe: Recipe, teacher: Model | None, start: Model | None) -> dic
 
 def encoded(name: str, pipe: Pipe, cache: Path = CACHE, teacher: Model | None = None) -> Encoded:
     """Open data by name as a pipeline sees them.  Raises ``DataError`` for data of another form."""
-    return Encoded(open_data(name, pipe.size[0]), pipe, cache, teacher)
+    channels = None if pipe.image[0] == 3 else pipe.image[0]
+    return Encoded(open_data(name, pipe.size[0], channels), pipe, cache, teacher)
 
 
 def example_of(pipe: Pipe, count: int) -> Batch:
@@ -171,7 +172,7 @@ def example_of(pipe: Pipe, count: int) -> Batch:
 
     The prompt is packed like any other; images that are told besides are black, classes the first one.
     """
-    noise = torch.rand(1, 3, *pipe.size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise = torch.rand(1, *pipe.image, generator=torch.Generator().manual_seed(0)) * 2 - 1
     x0 = pipe.encode(noise).cpu()
     c = None
     if pipe.classes:

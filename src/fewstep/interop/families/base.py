@@ -95,6 +95,14 @@ class Family(ABC):
         sample: int | Sequence[int] | None = pipe.components[self.BACKBONE].config.sample_size
         return sample
 
+    def unit(self, config: Mapping[str, Any]) -> int:
+        """Return of how many latents a side must be a multiple, from the backbone's configuration."""
+        return int(config.get("patch_size") or 1)
+
+    def most(self, config: Mapping[str, Any]) -> int | None:
+        """Return how many latents a side can have; None: as many as wanted."""
+        return None
+
     def classes(self, pipe: Any) -> tuple[str, ...]:
         """Return the names of the classes, none where it is told no class."""
         return ()

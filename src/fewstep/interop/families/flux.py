@@ -66,6 +66,10 @@ class Flux(Family):
         """Return the pipeline's own number: the transformer has none."""
         return int(pipe.default_sample_size)
 
+    def unit(self, config: Mapping[str, Any]) -> int:
+        """Return 2: its patches are packed before the transformer sees them."""
+        return 2
+
     def text(self, pipe: Any) -> int:
         """Return the length that the T5 encoder reads: 512 tokens, as the pipeline asks for, or fewer."""
         return min(512, int(pipe.tokenizer_2.model_max_length))

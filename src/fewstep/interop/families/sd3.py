@@ -38,6 +38,10 @@ class SD3(Family):
         )[0]
         return output
 
+    def most(self, config: Mapping[str, Any]) -> int:
+        """Return what its table of positions, which it cuts from the middle, has room for."""
+        return int(config["pos_embed_max_size"]) * self.unit(config)
+
     def readers(self, pipe: Any) -> tuple[Reader, ...]:
         """Return both CLIP encoders, and T5 where the pipeline has it."""
         clips, most = readers("CLIP", pipe.tokenizer, pipe.tokenizer_2), self.call(pipe)["max_sequence_length"]

@@ -34,6 +34,10 @@ class Unconditional(Family):
         output: Tensor = net(x, time, return_dict=False)[0]
         return output
 
+    def unit(self, config: Mapping[str, Any]) -> int:
+        """Return what its levels halve: this U-Net enlarges by two and no more, whatever it had before."""
+        return int(2 ** (len(config["block_out_channels"]) - 1))
+
     def readers(self, pipe: Any) -> tuple[Reader, ...]:
         """Return nobody."""
         return ()

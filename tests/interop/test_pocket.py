@@ -29,7 +29,7 @@ from fewstep.interop.pocket import (
     standardise,
 )
 from fewstep.jobs import Options, pocket
-from fewstep.jobs.pocket import Effort, Plan, train_pocket
+from fewstep.jobs.pocket import NETWORK, Effort, Plan, train_pocket
 from fewstep.process import Linear
 
 TINY = Pocket(code=(8, 16), words=16, widths=(8, 16), width=48, depth=2)
@@ -99,6 +99,24 @@ def test_fast_training_is_nearly_exact(tmp_path: Path) -> None:
     x, t, c = torch.randn(2, 4, 8, 8), torch.full((2,), 500.0), torch.zeros(2, net.bridge.packing.width)
     exact = net.eval()(x, t, c)
     assert (net.train()(x, t, c).float() - exact).std() < 0.03 * exact.std()
+
+
+@pytest.mark.parametrize("setting", ["={perturb: 1.0}", ".perturb=1.0"])
+def test_teacher_learns_under_perturbed_text_states(setting: str, tmp_path: Path) -> None:
+    """In training only, and not of the empty prompt."""
+    pipe = pipe_of("sd")
+    pipe.pipeline.save_pretrained(tmp_path)
+    about = {"name": "shapes", "size": 16, "fingerprint": ""}
+    plan = Plan("sd", Pocket.of(16), about, settings=(f"learners.student.network{setting}",))
+    recipes = [each.recipe(str(tmp_path)) for each in (plan, replace(plan, settings=()))]
+    nets = [Begun(**recipe.learners["student"].network[NETWORK]) for recipe in recipes]
+    x, t, c = torch.randn(2, 4, 8, 8), torch.full((2,), 500.0), pipe.prompts(PROMPTS)
+    with torch.no_grad():
+        told, plain = (net.train()(x, t, c) for net in nets)
+        empty = [net(x, t, torch.zeros_like(c)) for net in nets]
+        assert not torch.allclose(told, plain, atol=1e-4)
+        assert empty[0].equal(empty[1])
+        assert nets[0].eval()(x, t, c).equal(nets[1].eval()(x, t, c))
 
 
 def test_latents_are_standardised() -> None:

@@ -193,11 +193,17 @@ def family_named(name: str) -> Family:
     raise RecipeError(f"there is no family of pipelines {name!r}; {nearest(name, (each.name for each in FAMILIES))}")
 
 
-def around(family: Family, backbone: Any, empty: Mapping[str, Tensor], packing: Packing | None = None) -> Bridge:
+def around(
+    family: Family,
+    backbone: Any,
+    empty: Mapping[str, Tensor],
+    packing: Packing | None = None,
+    perturb: float | Mapping[str, float] = 0.0,
+) -> Bridge:
     """Return a bridge around a backbone that is there already; ``packing`` if it is told more than a prompt."""
     known = packing or Packing.of(empty)
     with torch.device("meta"):
-        bridge = Bridge(family.name, backbone.config, known.shapes)
+        bridge = Bridge(family.name, backbone.config, known.shapes, perturb=perturb)
     bridge.backbone = cast(nn.Module, backbone)
     bridge.empty = known.prompt.pack(empty)[0] if empty else torch.zeros(1)
     return bridge

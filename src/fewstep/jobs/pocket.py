@@ -25,13 +25,14 @@ from fewstep.jobs.machine import this_machine
 from fewstep.jobs.progress import bar
 from fewstep.model import Model
 from fewstep.predict import Eps, Prediction, V
-from fewstep.recipes import Recipe, load_recipe, spell
+from fewstep.recipes import Recipe, load_recipe, read, spell
 from fewstep.versions import hardware, versions
 
 __all__ = ["Effort", "Painter", "Plan", "is_finished", "share_right", "train_pocket"]
 
 BEGUN = "begun.json"
 GUIDANCE = 3.0  # best for shapes: with 7.5, the scale of the real ones, a third of the pairs of objects is wrong
+NETWORK = "fewstep.interop.pocket.Begun"
 CORPUS = 5  # seed of the corpus whose captions are asked for: another one than that which is learned
 FIRST_SEED = 3_000_000  # of the images that are asked for
 WEIGHTS: Mapping[type[Prediction], str] = {V: "snr_plus_one", Eps: "{min_snr: {cap: 5}}"}  # else that of the velocity
@@ -92,16 +93,19 @@ class Plan:
     def recipe(self, begun: str = "") -> Recipe:
         """Return the recipe for the backbone of the pipeline in the folder ``begun``.
 
-        On the path of its scheduler; the error counts as that of what the backbone puts out.
+        On the path of its scheduler; the error counts as that of what the backbone puts out.  What the plan's settings
+        say of the network is told it besides.
         """
         path, prediction = self.untrained.path
         own = [
             f"learners.student.prediction={type(prediction).__name__.lower()}",
-            f"learners.student.network={{fewstep.interop.pocket.Begun: {{folder: {json.dumps(begun)}}}}}",
             f"learners.student.objective.0.denoise.weight={WEIGHTS.get(type(prediction), 'velocity_weight')}",
         ]
-        recipe = load_recipe(str(files("fewstep.interop.pocket") / "pocket.yaml"), [*own, *self.settings])
-        return replace(recipe, process=path)
+        place = str(files("fewstep.interop.pocket") / "pocket.yaml")
+        network = read(place).with_settings(self.settings).values["learners"]["student"]["network"]
+        told = {name: value for name, value in network.items() if name != NETWORK} | {"folder": begun}
+        last = f"learners.student.network={{{NETWORK}: {json.dumps(told)}}}"
+        return replace(load_recipe(place, [*own, *self.settings, last]), process=path)
 
     def words(self) -> dict[str, Any]:
         """Return the plan as it is written down."""

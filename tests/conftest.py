@@ -32,6 +32,15 @@ def brief_judges() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def brief_looks() -> Iterator[None]:
+    """Let a training of a module that asks for it look at 16 samples, not at 128: only tests/jobs asks what it sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, fewer in (("health.SEEDS", 4), ("health.CONDITIONS", 4), ("pulse.CONDITIONS", 4)):
+            patch.setattr(f"fewstep.jobs.{name}", fewer)
+        yield
+
+
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """Where networks that judge are kept, for all tests and their processes; do not break what is in it."""

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,14 @@ def brief_judges() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def brief_looks() -> Iterator[None]:
-    """Let a training of a module that asks for it look at 16 samples, not at 128: only tests/jobs asks what it sees."""
+    """Let trainings of a module that asks for it look at 16 samples, not at 128, and judges know 216 real items.
+
+    Only tests/jobs and tests/evaluate ask what they see.
+    """
+    fewer = (("health", "SEEDS", 4), ("health", "CONDITIONS", 4), ("pulse", "CONDITIONS", 4), ("measure", "MOST", 216))
     with pytest.MonkeyPatch.context() as patch:
-        for name, fewer in (("health.SEEDS", 4), ("health.CONDITIONS", 4), ("pulse.CONDITIONS", 4)):
-            patch.setattr(f"fewstep.jobs.{name}", fewer)
+        for module, name, number in fewer:
+            patch.setattr(import_module(f"fewstep.jobs.{module}"), name, number)  # some are functions in the package
         yield
 
 

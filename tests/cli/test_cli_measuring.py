@@ -48,14 +48,6 @@ def test_features_that_are_none_are_refused(fewstep, check_refusal, student, nam
     check_refusal(fewstep("evaluate", student, "--features", name), name, "torch.nn.Module")
 
 
-@pytest.fixture
-def unpainted(monkeypatch) -> None:
-    """Write the tables of a comparison alone, not its pictures and its page, which take seconds."""
-    for name in ("strip", "quality_curve"):
-        monkeypatch.setattr(f"fewstep.jobs.compare.{name}", lambda what, path: path.write_bytes(b""))
-    monkeypatch.setattr("fewstep.jobs.compare.write_report", lambda path, report: None)
-
-
 def test_compare_judges_and_writes_table_and_pictures(fewstep, models, tmp_path):
     answer = fewstep("compare", *models, "--samples", 16, "--out", tmp_path / "c", "--quiet")
     assert answer.code == 0, answer.err
@@ -64,7 +56,6 @@ def test_compare_judges_and_writes_table_and_pictures(fewstep, models, tmp_path)
     assert (tmp_path / "c" / "table.md").read_text().count("\n| student ") == 3
 
 
-@pytest.mark.usefixtures("unpainted")
 def test_compare_uses_rows_that_were_measured_alike(fewstep, models, tmp_path):
     for model in models:
         assert fewstep("evaluate", model, "--samples", 16, "--quiet").code == 0
@@ -73,7 +64,6 @@ def test_compare_uses_rows_that_were_measured_alike(fewstep, models, tmp_path):
     assert read_rows(tmp_path / "c" / "results.json")[1:] == stored
 
 
-@pytest.mark.usefixtures("unpainted")
 def test_compare_names_folders_that_end_alike_in_full(fewstep, models, tmp_path):
     other = shutil.copytree(models[1], tmp_path / "b" / "student")
     answer = fewstep("compare", models[1], other, "--samples", 16, "--out", tmp_path / "c", "--quiet")

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def brief_judges() -> Iterator[None]:
     """Train networks that judge for a tenth of the time: only tests/evaluate asks how good they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fewstep.evaluate.features.STEPS", 30)
+        yield
+
+
+@pytest.fixture(scope="module")
+def brief_looks() -> Iterator[None]:
+    """Let trainings of a module that asks for it look at 16 samples, not at 128, and judges know 216 real items.
+
+    Only tests/jobs and tests/evaluate ask what they see.
+    """
+    fewer = (("health", "SEEDS", 4), ("health", "CONDITIONS", 4), ("pulse", "CONDITIONS", 4), ("measure", "MOST", 216))
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, number in fewer:
+            patch.setattr(import_module(f"fewstep.jobs.{module}"), name, number)  # some are functions in the package
         yield
 
 

@@ -28,6 +28,11 @@ def halved(x: Float[Tensor, " a"]) -> Float[Tensor, " a"]:
 
 
 @typed
+def cut(x: Float[Tensor, " a"], size: int) -> Float[Tensor, " a"]:
+    return x[:size]
+
+
+@typed
 def numbers(count: int) -> Iterator[int]:
     yield from range(count)
 
@@ -59,6 +64,21 @@ def test_a_name_means_one_number_within_a_call_and_another_one_in_the_next():
 def test_what_is_returned_is_checked():
     with pytest.raises(TypeCheckError):
         halved(torch.zeros(4))
+
+
+def test_what_was_right_once_is_judged_again_where_it_differs():
+    x = torch.zeros(3)
+    for _ in range(2):
+        assert cut(x, 3).equal(x)
+        assert cut(size=5, x=x).equal(x)
+        for wrong in ((x, 2), (x, 3.0), (x.int(), 3), (x[None], 3), (None, 3)):
+            with pytest.raises(TypeCheckError):
+                cut(*wrong)
+
+
+def test_what_a_signature_does_not_take_is_refused_as_without_checks():
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        cut(torch.zeros(3))
 
 
 def test_a_dataclass_is_checked_when_it_is_made():

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from fewstep.cli import app, main
 
 TEACHER = ("steps=60", "batch=32", "looks=1", "judged=16", "learners.student.network.unet.widths=[16, 16]")
+TEACHER += ("sampler.many_step.steps=6",)  # every run of a student samples it for a reference
 SMALL = ("steps=12", "batch=8", "looks=3", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+SMALL += ("sampler.many_step.steps=3",)
 STUDENT = ("steps=8", "batch=8", "looks=2", "judged=16", "pairs.count=64", "pairs.steps=3")
 RECIPE = """\
 title: A recipe to test with
@@ -54,6 +56,11 @@ Command = Callable[..., Answer]
 
 def _words(settings: tuple[str, ...]) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)] + ["--quiet"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def looks(brief_looks: None) -> None:
+    """Trainings are brief, but for those of the two below."""
 
 
 @pytest.fixture

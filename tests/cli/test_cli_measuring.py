@@ -25,7 +25,7 @@ def test_evaluate_writes_floor_other_and_model(fewstep, models):
     rows = read_rows(student / "evaluation.json")
     assert [(row.model, row.steps) for row in rows] == [
         ("real", None),
-        ("teacher", 18),
+        ("teacher", 6),
         ("student", 1),
         ("student", 2),
         ("student", 4),

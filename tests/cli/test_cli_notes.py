@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from fewstep.data import open_data
+from fewstep.data import Data, open_data
 from fewstep.denoiser import Denoiser
 from fewstep.model import Model
 from fewstep.networks import build_network
@@ -31,19 +31,22 @@ def untrained(tmp_path_factory: pytest.TempPathFactory):
     return folder
 
 
-def test_several_sounds_are_one_file(fewstep, untrained, tmp_path):
+@pytest.fixture(scope="module")
+def notes() -> Data:
+    return open_data("notes")
+
+
+def test_several_sounds_are_one_file(fewstep, untrained, notes, tmp_path):
     answer = fewstep("sample", untrained, "--count", 3, "--seed", 7, "--out", tmp_path / "a.wav")
     assert answer.code == 0, answer.err
-    data = open_data("notes")
-    assert data.ear.words(data.batch([7]).c)[0] in answer.out
+    assert notes.ear.words(notes.batch([7]).c)[0] in answer.out
     with wave.open(str(tmp_path / "a.wav")) as file:
         assert file.getnframes() == 3 * 8192 + 2 * 1600
 
 
-def test_a_sound_of_another_condition(fewstep, untrained, tmp_path):
+def test_a_sound_of_another_condition(fewstep, untrained, notes, tmp_path):
     answer = fewstep("sample", untrained, "--label", 100, "--out", tmp_path / "a.wav")
-    data = open_data("notes")
-    assert data.ear.words(data.batch([100]).c)[0] in answer.out
+    assert notes.ear.words(notes.batch([100]).c)[0] in answer.out
 
 
 def test_what_cannot_be_sampled_is_refused(fewstep, untrained, tmp_path, check_refusal):

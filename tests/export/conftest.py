@@ -22,6 +22,11 @@ FAMILY |= dict.fromkeys(TOLD, "sd") | {f"{kind}-xl": "sdxl" for kind in TOLD}
 SIDE = {"dit": 16, "unconditional": 16}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def looks(brief_looks: None) -> None:
+    """Trainings of pipelines are brief."""
+
+
 @pytest.fixture(scope="session")
 def pipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pipe]:
     """A pipeline by its name, saved once."""

@@ -61,6 +61,7 @@ def test_stock_pipeline_draws_what_the_student_drew(exported: Exported, name: st
     assert all((a - b).abs().max() > 0.005 for a, b in pairwise(drawn))
 
 
+@pytest.mark.slow  # one style of the two below
 def test_base_with_a_style_is_put_together_again(pipe: Callable[[str], Pipe], tmp_path: Path) -> None:
     base = Path(pipe("sd").place)
     styled = open_pipe(base, lora=random_lora(base, tmp_path / "style"))
@@ -136,21 +137,26 @@ def scaled(source: Pipe) -> Bridge:
     return net
 
 
+EULER, LCM, TCD = ({"scheduler": f"{name}Scheduler"} for name in ("EulerDiscrete", "LCM", "TCD"))
+TWO_CALLS, INPUT = {"guidance": "cfg"}, {"guidance": "embedded"}
+SETTINGS = {
+    "euler": ("sd", FewStep(ODD, (3,), 0.0), EULER),
+    "lcm": ("sd", FewStep(ODD, (3,), 1.0), LCM),
+    "cfg": ("sd", FewStep(Trailing(1.0), (2,), 0.0, (CFG(3.0),)), TWO_CALLS),
+    "cfg-flow": ("sd3", FewStep(ODD, (3,), 1.0, (CFG(3.0),)), TWO_CALLS),
+    "embedded": ("sd", FewStep(Trailing(1.0), (2,), 1.0, (), 6.0), INPUT),
+    "flux": ("flux", FewStep(ODD, (3,), 0.0, (), 5.0), INPUT),
+    "tcd": ("sd-v", FewStep(Trailing(1.0), (4, 1), eta=0.3), TCD),
+    "tcd-told": ("pixart", FewStep(ODD, (3,), eta=0.3), TCD),
+    "tcd-0": ("sd", FewStep(Trailing(1.0), (4,), eta=0.0), TCD),
+    "tcd-1": ("sd", FewStep(Trailing(1.0), (2,), eta=1.0), TCD),
+}
+FURTHER = ("cfg", "tcd-0", "tcd-1")
+
+
 @pytest.mark.parametrize(
     ("name", "sampler", "words"),
-    [
-        ("sd", FewStep(ODD, (3,), 0.0), {"scheduler": "EulerDiscreteScheduler"}),
-        ("sd", FewStep(ODD, (3,), 1.0), {"scheduler": "LCMScheduler"}),
-        ("sd", FewStep(Trailing(1.0), (2,), 0.0, (CFG(3.0),)), {"guidance": "cfg"}),
-        ("sd3", FewStep(ODD, (3,), 1.0, (CFG(3.0),)), {"guidance": "cfg"}),
-        ("sd", FewStep(Trailing(1.0), (2,), 1.0, (), 6.0), {"guidance": "embedded"}),
-        ("flux", FewStep(ODD, (3,), 0.0, (), 5.0), {"guidance": "embedded"}),
-        ("sd-v", FewStep(Trailing(1.0), (4, 1), eta=0.3), {"scheduler": "TCDScheduler"}),
-        ("pixart", FewStep(ODD, (3,), eta=0.3), {"scheduler": "TCDScheduler"}),
-        ("sd", FewStep(Trailing(1.0), (4,), eta=0.0), {"scheduler": "TCDScheduler"}),
-        ("sd", FewStep(Trailing(1.0), (2,), eta=1.0), {"scheduler": "TCDScheduler"}),
-    ],
-    ids=["euler", "lcm", "cfg", "cfg-flow", "embedded", "flux", "tcd", "tcd-told", "tcd-0", "tcd-1"],
+    [pytest.param(*each, marks=pytest.mark.slow if key in FURTHER else (), id=key) for key, each in SETTINGS.items()],
 )
 def test_settings_hold(
     pipe: Callable[[str], Pipe], tmp_path: Path, name: str, sampler: FewStep, words: dict[str, str]

@@ -22,7 +22,7 @@ from fewstep.recipes import is_given_teacher, load_recipe, paper_names, read
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Euler, in diffusers
 BRIEF = ("batch=4", "looks=1", "judged=16")
 STAGES = {"ct": 24, "mlcm": 8, "progressive": 8}  # updates that a curriculum takes; two are enough for all others
-FAST = ("instaflow", "dmd2", "nitrofusion")
+FAST = ("instaflow",)  # of the longest: a stage before, pairs of it, and the folder as the one form
 
 LINEAR = r"cannot begin with the teacher's weights on the path (Linear|TrigFlow)"
 REFUSED = {

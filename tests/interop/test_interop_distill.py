@@ -11,7 +11,6 @@ from tiny import built, random_lora
 
 import fewstep as fs
 from fewstep.cli.training import few_step_settings
-from fewstep.data.shapes import Shapes
 from fewstep.export.student import Student
 from fewstep.export.timetable import timetable
 from fewstep.interop import Encoded, open_pipe
@@ -28,11 +27,6 @@ from fewstep.times import Rectified
 from fewstep.training import BackwardSimulation
 
 BRIEF = ("steps=4", "batch=4", "looks=1", "judged=16", "learners.student.lora.rank=2")
-
-
-@pytest.fixture(scope="module")
-def data(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
-    return Encoded(Shapes(16, count=40), open_pipe(folder), tmp_path_factory.mktemp("cache"))
 
 
 def options(out: Path, cache: Path, *settings: str) -> fs.Options:
@@ -62,6 +56,7 @@ def test_student_is_saved_and_loaded(folder: Path, data: Encoded, student: fs.Mo
     torch.testing.assert_close(adapted.sample([1], c), student.sample([1], c), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow  # tests/interop/test_interop_own_network.py has a network of one's own of another class
 def test_bridge_and_a_network_of_ones_own_become_the_same_student(
     data: Encoded, student: fs.Model, tmp_path: Path, cache: Path
 ) -> None:
@@ -71,6 +66,7 @@ def test_bridge_and_a_network_of_ones_own_become_the_same_student(
     assert all(weight.equal(theirs[name]) for name, weight in student.view.net.named_parameters())
 
 
+@pytest.mark.slow  # tests/export/test_export_recipes.py trains others of noise levels
 def test_recipe_of_noise_levels_runs_on_a_pipeline(data: Encoded, tmp_path: Path, cache: Path) -> None:
     settings = ("steps=4", "batch=4", "looks=1", "judged=16")
     teacher = fitting(data.pipe.model(2, 2.0), load_recipe("cd"))

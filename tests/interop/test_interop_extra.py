@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fewstep.interop.bridge import family_named
 from fewstep.jobs.suited import computed
 
 NAMES = [kind + size for kind in ("control", "inpaint", "edit") for size in ("", "-xl")]
+FAST = {("control-xl", 3.0), ("inpaint", 1.0), ("inpaint-xl", 3.0), ("edit", 3.0)}  # each kind, size and way once
 PROMPTS, STEPS, SIDE = ["a red disc", "two blue rings"], 2, 16
 
 
@@ -69,8 +71,13 @@ def likeliest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda law, generator=None: law.mode())
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        pytest.param(name, scale, marks=() if (name, scale) in FAST else pytest.mark.slow)
+        for name, scale in product(NAMES, (1.0, 3.0))
+    ],
+)
 @pytest.mark.usefixtures("likeliest")
 def test_teacher_equals_stock_pipeline(name: str, scale: float) -> None:
     pipe = opened(name)
@@ -84,7 +91,9 @@ def test_teacher_equals_stock_pipeline(name: str, scale: float) -> None:
     assert (model.sample([3, 4], other) - ours).abs().max() > 1e-3  # the images matter
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in ("control", "inpaint-xl", "edit") else pytest.mark.slow) for n in NAMES]
+)
 @pytest.mark.usefixtures("likeliest")
 def test_extra_condition_is_passed_through_untouched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes into U-Net or ControlNet besides x is the same to the last bit, with a prompt and without."""

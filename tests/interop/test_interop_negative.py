@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 import fewstep as fs
 from fewstep.cli import app
-from fewstep.data.shapes import Shapes
 from fewstep.guidance import NAG
 from fewstep.interop import Encoded, Pipe, open_pipe
 from fewstep.interop.bridge import family_named
@@ -52,14 +51,13 @@ def test_command_line_stays_away_from_a_prompt(folder: Path, tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def sped_up(folder: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> fs.Model:
+def sped_up(data: Encoded, folder: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> fs.Model:
     """A student of a few updates, on noise levels as the recipe has it."""
-    root = tmp_path_factory.mktemp("sped-up")
+    run = tmp_path_factory.mktemp("sped-up") / "run"
     teacher = open_pipe(folder).model(2, 3.0)
     settings = [*computed("speedupnet", [], teacher), "steps=3", "batch=4", "looks=1", "judged=8", "keep=''"]
-    data = Encoded(Shapes(16, count=20), open_pipe(folder), root)
     moved = fitting(teacher, load_recipe("speedupnet", settings))
-    return fs.distill(moved, data, fs.Options(root / "run", settings=settings, show=False, cache=cache), "speedupnet")
+    return fs.distill(moved, data, fs.Options(run, settings=settings, show=False, cache=cache), "speedupnet")
 
 
 def test_adapter_stands_behind_every_residual_block_and_reads_text(sped_up: fs.Model) -> None:

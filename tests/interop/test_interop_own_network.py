@@ -8,7 +8,6 @@ import pytest
 from torch import Tensor, nn
 
 import fewstep as fs
-from fewstep.data.shapes import Shapes
 from fewstep.denoiser import Denoiser
 from fewstep.interop import Encoded, open_pipe
 from fewstep.jobs.machine import this_machine
@@ -22,14 +21,9 @@ Own = run_path(str(Path(__file__).parents[2] / "benchmarks" / "interfaces.py"))[
 BRIEF = ("steps=3", "batch=4", "learners.student.lora.rank=2")
 
 
-@pytest.fixture(scope="module")
-def encoded(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
-    return Encoded(Shapes(16, count=40), open_pipe(folder), tmp_path_factory.mktemp("cache"))
-
-
-def own_teacher(encoded: Encoded) -> fs.Model:
+def own_teacher(data: Encoded) -> fs.Model:
     """The same U-Net, opened once more, as README says of one's own network."""
-    pipe = open_pipe(encoded.pipe.place)
+    pipe = open_pipe(data.pipe.place)
     sampler = fs.ManyStep(Trailing(1.0), DDIM(), 2, (fs.CFG(2.0),))
     process = fs.VP.from_diffusers(pipe.pipeline.scheduler.config, unit=True)
     empty = pipe.nothing()["states"][0]
@@ -37,9 +31,9 @@ def own_teacher(encoded: Encoded) -> fs.Model:
     return fs.Model(view, sampler, pipe.shape, condition=tuple(empty.shape))
 
 
-def own_data(encoded: Encoded) -> fs.Tensors:
-    batch = encoded.batch(range(len(encoded)))
-    return fs.Tensors(batch.x0, encoded.pipe.packing.unpack(batch.c)["states"])
+def own_data(data: Encoded) -> fs.Tensors:
+    batch = data.batch(range(len(data)))
+    return fs.Tensors(batch.x0, data.pipe.packing.unpack(batch.c)["states"])
 
 
 def trained(name: str, settings: list[str], teacher: fs.Model, data: fs.Data) -> tuple[Training, Denoiser]:
@@ -59,18 +53,18 @@ JUDGED = {"dmd2-text": ["learners.fake_score.heads=[unet.mid_block]"], "lcm-lora
 
 
 @pytest.mark.parametrize("name", ["dmd2-text", pytest.param("lcm-lora", marks=pytest.mark.slow)])
-def test_own_network_learns_the_same_as_the_bridge_to_the_last_bit(name: str, encoded: Encoded) -> None:
-    teachers = encoded.pipe.model(2, 2.0), own_teacher(encoded)
+def test_own_network_learns_the_same_as_the_bridge_to_the_last_bit(name: str, data: Encoded) -> None:
+    teachers = data.pipe.model(2, 2.0), own_teacher(data)
     here = [*BRIEF, *computed(name, [], teachers[0])]
     there = [*BRIEF, *computed(name, [], teachers[1]), *JUDGED[name]]
     assert {*there} == {setting.replace("backbone", "unet") for setting in here} > {*BRIEF}
-    told = zip((here, there), teachers, (encoded, own_data(encoded)), strict=True)
+    told = zip((here, there), teachers, (data, own_data(data)), strict=True)
     (bridge, student), (own, other) = (trained(name, *each) for each in told)
     for key, learner in bridge.learners.items():
         ours, theirs = weights(learner.bare), weights(own.learners[key].bare)
         assert all(one.equal(other) for one, other in zip(ours, theirs, strict=True)), key
-    packed = encoded.pipe.conditions(["a red disc", "a cube"])
-    states = encoded.pipe.packing.unpack(packed)["states"]
+    packed = data.pipe.conditions(["a red disc", "a cube"])
+    states = data.pipe.packing.unpack(packed)["states"]
     taught = [replace(each, view=view) for each, view in zip(teachers, (student, other), strict=True)]
     first, second = (each.sample([1, 2], c) for each, c in zip(taught, (packed, states), strict=True))
     assert first.equal(second)

@@ -17,6 +17,7 @@ from fewstep.process import Linear
 
 PROMPTS = ["a red disc", "two blue rings"]
 STEPS, SIDE = 4, 32
+NAMES = ("sd", "sd-v", "sdxl", "sd3", "flux", "schnell", "pixart", "sana")
 
 
 def opened(name: str) -> Pipe:
@@ -32,8 +33,13 @@ def stock_scheduler(pipe: Pipe) -> Any:
     return DDIMScheduler.from_config(config, timestep_spacing="trailing", set_alpha_to_one=True, steps_offset=0)
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("name", ["sd", "sd-v", "sdxl", "sd3", "flux", "schnell", "pixart", "sana"])
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        *(pytest.param(name, 1.0, marks=pytest.mark.slow) for name in NAMES if name != "sd"),
+        *(("sd", 1.0), *((name, 3.0) for name in NAMES)),
+    ],
+)
 def test_teacher_equals_stock_pipeline(name: str, scale: float) -> None:
     pipe = opened(name)
     model = pipe.model(STEPS, scale)

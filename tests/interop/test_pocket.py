@@ -1,6 +1,7 @@
 """Pocket pipelines: built, saved, opened by stock diffusers; trained part by part, interrupted and continued."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,22 +149,30 @@ def test_autoencoder_and_readers_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(weight.requires_grad for weight in pipe.pipeline.text_encoder.parameters())
 
 
-@pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
+@pytest.fixture(scope="module")
+def plan() -> Iterator[Plan]:
     """A plan that takes seconds."""
-    monkeypatch.setattr(features, "STEPS", 5)  # of the network that judges: nothing here depends on how good it is
-    whole = Plan.of("sd", Shapes(16, count=32), Options("", settings=BRIEF))
-    return replace(whole, pocket=TINY, effort=Effort(2, 2, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "STEPS", 5)  # of the network that judges: nothing here depends on how good it is
+        whole = Plan.of("sd", Shapes(16, count=32), Options("", settings=BRIEF))
+        yield replace(whole, pocket=TINY, effort=Effort(2, 2, 4))
 
 
 def trained(plan: Plan, folder: Path) -> dict[str, Any]:
     return train_pocket(plan, Shapes(16, count=32), Options(folder, show=False, cache=folder.parent))
 
 
+@pytest.fixture(scope="module")
+def made(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of a finished training and what was said of it; do not write into it."""
+    folder = tmp_path_factory.mktemp("pockets") / "whole"
+    return folder, trained(plan, folder)
+
+
 def test_interrupted_training_continues_to_the_same_weights(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, made: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = trained(plan, tmp_path / "whole")
+    folder, whole = made
     real, calls = pocket.fit, []
 
     def interrupted(*given: Any) -> Any:
@@ -178,18 +187,20 @@ def test_interrupted_training_continues_to_the_same_weights(
     cut = trained(plan, tmp_path / "cut")
     assert len(calls) == 1
     assert cut["right"] == whole["right"]
-    ours, theirs = (open_pipe(tmp_path / name, SIZE).backbone.state_dict() for name in ("whole", "cut"))
+    ours, theirs = (open_pipe(place, SIZE).backbone.state_dict() for place in (folder, tmp_path / "cut"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert json.loads((tmp_path / "cut" / "pocket.json").read_text()) == cut
     assert open_pipe(tmp_path / "cut", SIZE).model().sampler.guidance == (CFG(3.0),)
 
 
-def test_finished_training_is_not_repeated(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = trained(plan, tmp_path)
+def test_finished_training_is_not_repeated(
+    plan: Plan, made: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, first = made
     monkeypatch.setattr(pocket, "fit", None)
-    assert trained(plan, tmp_path) == first
+    assert trained(plan, folder) == first
     with pytest.raises(RecipeError, match="holds another pipeline: seed is 0 there, 1 here"):
-        trained(replace(plan, seed=1), tmp_path)
+        trained(replace(plan, seed=1), folder)
 
 
 def test_unknown_family_is_refused() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 import fewstep as fs
 
-TEACHER = ("steps=120", "batch=32", "looks=1", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+TEACHER = ("steps=80", "batch=32", "looks=1", "judged=16", "learners.student.network.unet.widths=[8, 8]")
+TEACHER += ("sampler.many_step.steps=6",)  # every run of a student samples it for a reference
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import torch
 import fewstep as fs
 from fewstep.guidance import CFG, Interval
 
+pytestmark = pytest.mark.usefixtures("brief_looks")
+
 STUDENT = ("steps=12", "batch=16", "looks=1", "judged=16", "keep=''")
 TOLD = "learners.student.objective.0.consistency"
 

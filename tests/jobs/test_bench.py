@@ -342,8 +342,9 @@ def test_advice_of_another_form_is_refused(content, tmp_path):
 
 
 def narrow(name: str, settings: Sequence[str] = ()) -> Recipe:
-    """Load a recipe, that of the teacher with a small network."""
-    return load_recipe(name, [*settings, *(["learners.student.network.unet.widths=[8, 8]"] if name == "edm" else [])])
+    """Load a recipe, that of the teacher with a small network and few steps."""
+    small = ["learners.student.network.unet.widths=[8, 8]", "sampler.many_step.steps=4"]
+    return load_recipe(name, [*settings, *(small if name == "edm" else [])])
 
 
 def test_a_quick_bench_trains_and_measures(tmp_path, judge, monkeypatch):

@@ -16,9 +16,12 @@ from fewstep.model import Model
 from fewstep.recipes import assemble, is_given_teacher, load_recipe
 from fewstep.training import checkpoints
 
+pytestmark = pytest.mark.usefixtures("brief_looks")
+
 QUICK = ("steps=3", "batch=4", "looks=1", "judged=16")
+FEW = "sampler.many_step.steps=3"
 LOUD = (*QUICK, "learners.student.optimiser.adam.lr=0.05")  # so that motion speaks after three updates
-TEACHER = (*LOUD, "sampler.many_step.steps=3")
+TEACHER = (*LOUD, FEW)
 IMAGE = "learners.student.network.unet.widths=[8, 8]"
 MOTION = "motion."
 
@@ -42,7 +45,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def teacher(folder: Path, data, cache) -> Model:
-    return fs.train_teacher(data, options(folder, cache, (*QUICK, IMAGE), TEACHER), "edm-motion")
+    return fs.train_teacher(data, options(folder, cache, (*QUICK, IMAGE, FEW), TEACHER), "edm-motion")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,7 @@ def test_grafted_weights_are_those_of_the_model_given_first(student: tuple[Model
     assert assembly.beside == (teacher.view.net,)
 
 
+@pytest.mark.slow  # tests/jobs/test_fit.py interrupts one stage, test_stages.py finds a first one finished
 def test_an_interrupted_second_stage_ends_in_equal_weights(student, teacher, data, tmp_path, cache, monkeypatch):
     settings = options(tmp_path, cache, then=(*QUICK, "looks=3"))
     with monkeypatch.context() as patch:

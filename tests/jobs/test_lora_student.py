@@ -14,6 +14,8 @@ import fewstep as fs
 from fewstep.networks import LORA, LoraFile, UNet
 from fewstep.training import checkpoints, load_weights
 
+pytestmark = pytest.mark.usefixtures("brief_looks")
+
 STUDENT = (
     "steps=8",
     "batch=16",
@@ -123,6 +125,7 @@ def test_what_is_kept_while_training_is_the_adapter_only(folder: Path, student: 
         load_weights(student.view.net, folder / "s" / "best.safetensors")
 
 
+@pytest.mark.slow  # tests/recipes/test_share.py resumes learners with adapters
 def test_an_interrupted_run_ends_as_one_that_was_not(
     distilled, folder: Path, teacher: fs.Model, student: fs.Model, tmp_path: Path
 ):

@@ -12,6 +12,8 @@ from fewstep.model import Model
 from fewstep.networks import MultiPeriod
 from fewstep.recipes import assemble, load_recipe
 
+pytestmark = pytest.mark.usefixtures("brief_looks")
+
 QUICK = ("steps=2", "batch=4", "looks=1", "judged=16")
 TEACHER = (*QUICK, "sampler.many_step.steps=2", "learners.student.network.unet1d.widths=[8, 8]")
 COUNT = 6 * KINDS  # as the tests of the judge take, so that one network of features serves all
@@ -48,7 +50,11 @@ def test_a_teacher_takes_the_condition_of_its_data(made, name: str, condition: t
 
 @pytest.mark.parametrize(
     ("name", "teacher"),
-    [("comospeech", "edm-notes"), ("soundctm", "edm-notes"), ("periodwave-turbo", "edm-wave")],
+    [
+        pytest.param("comospeech", "edm-notes", marks=pytest.mark.slow),
+        ("soundctm", "edm-notes"),
+        ("periodwave-turbo", "edm-wave"),
+    ],
 )
 def test_a_student_runs_from_end_to_end(made, name: str, teacher: str):
     model = made(name, teacher)

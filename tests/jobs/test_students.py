@@ -18,6 +18,8 @@ from fewstep.terms import Denoise, DistributionMatching
 from fewstep.times import Karras
 from fewstep.training import Adam, Learner, OneStep, Training, train
 
+pytestmark = pytest.mark.usefixtures("brief_looks")
+
 QUICK = ("steps=4", "batch=8", "looks=1", "judged=16")
 SMALL = "begins.learners.student.network.routed.body.unet.widths=[8]"
 PAIRS = ("pairs.count=16", "pairs.steps=2", "learners.student.averages.ema.decay=0.5")

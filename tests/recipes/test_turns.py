@@ -19,6 +19,9 @@ from fewstep.training import Learner, Rollout, train
 from fewstep.turn import Rolled
 
 GAMES = [name for name in paper_names() if len(load_recipe(name).learners) > 1]
+ALIKE = {  # their learners are put together as those of disback, dmd2, add or scott, and tests/terms has their terms
+    *("decoupled-dmd", "diff-instruct", "dmd", "dmd2-no-gan", "f-distill", "ladd", "sid", "sim", "snoopi", "tdm"),
+}
 SMALL = {
     "msd-tsm": ["learners.student.network.routed.body.unet.widths=[8]"],
     "edm-wave": ["learners.student.network.unet1d.widths=[8, 8]"],
@@ -72,7 +75,7 @@ def numbers(nets: list[nn.Module], but: Learner) -> list[torch.Tensor]:
     return [p.clone() for net in nets for p in (*net.parameters(), *net.buffers()) if id(p) not in own]
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in ALIKE else ()) for n in GAMES])
 def test_in_a_turn_one_learner_alone_learns_and_no_other_is_touched(
     name: str, young: fs.Model, pairs: Batch, sounds, monkeypatch: pytest.MonkeyPatch
 ):

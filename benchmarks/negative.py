@@ -33,8 +33,8 @@ from fewstep.recipes import Builder, Document
 LEFT, LOST = 0.5, 0.05
 RULES = (
     *("{cfg: 2.5}", "{nasa: 0.1}", "{nasa: 0.3}", "{nasa: 0.5}", "{nasa: 1}"),
-    *("{nag: 2}", "{nag: 4}", "{nag: 10}", "{nag: {scale: 4, alpha: 0.5}}", "{nag: {scale: 4, alpha: 1}}"),
-    *("{nag: {scale: 10, alpha: 0.5}}", "{nag: {scale: 10, alpha: 1}}", "{nag: {scale: 10, tau: 5, alpha: 1}}"),
+    *("{nag: 2}", "{nag: 4}", "{nag: 10}", "{nag: {scale: 4, alpha: 0.25}}", "{nag: {scale: 4, alpha: 1}}"),
+    *("{nag: {scale: 10, alpha: 0.25}}", "{nag: {scale: 10, alpha: 1}}", "{nag: {scale: 10, tau: 5, alpha: 1}}"),
 )
 
 

@@ -107,10 +107,10 @@ class Cells(Pairs):
         falling = grid(self.schedule, cells)
         if not self.through:
             return falling
-        times = torch.tensor(self.through, dtype=falling.dtype)
+        times = torch.tensor(sorted({*self.through}), dtype=falling.dtype)
         kept = torch.ones_like(falling, dtype=torch.bool)
         kept[(falling[:-1, None] - times).abs().argmin(0)] = False
-        return torch.cat([falling[kept], times]).unique().flip(0)
+        return torch.cat([falling[kept], times[times > falling[-1]]]).sort(descending=True).values
 
 
 @dataclass(frozen=True)

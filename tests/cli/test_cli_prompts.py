@@ -36,7 +36,7 @@ def test_pipeline_is_opened_once_and_long_prompts_are_said(
     fewstep, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     opened = []
-    for module in ("cli.sampling", "jobs.pipelines", "interop.open"):
+    for module in ("jobs.models", "jobs.pipelines", "interop.open"):
         monkeypatch.setattr(f"fewstep.{module}.open_pipe", lambda *a, **k: opened.append(a) or open_pipe(*a, **k))
     answer = fewstep("sample", base / model, "--label", LONG, "--steps", 2, "--out", tmp_path / "a.png")
     assert answer.code == 0, answer.err

@@ -98,7 +98,7 @@ class NormalizedAttentionGuidance(_AwayGuidance):
         self,
         scale: float = 4.0,
         tau: float = 2.5,
-        alpha: float = 0.25,
+        alpha: float = 0.5,
         start: float = 0.0,
         stop: float = 1.0,
         enabled: bool = True,

@@ -56,6 +56,7 @@ def test_licence_and_id_of_the_base_are_inherited(pipe: Callable[[str], Pipe], t
     (result,) = index["results"]
     assert (index["name"], result["task"]["type"], result["dataset"]["name"]) == ("x", "text-to-image", "unknown")
     assert [(each["type"], each["value"]) for each in result["metrics"]] == [("frechet", 1.25)]
+    assert result["metrics"][0]["name"] == "Fréchet distance, 4 steps, 100 images"
     assert "1.25" in text.partition("## Measured")[2]
     other = {"model": "teacher", "steps": 50, "calls": 100, "frechet": 0.5, "seconds_per_image": 0.1, "samples": 100}
     measured = {"model": "student", "steps": 4, "calls": 4, "frechet": 1.25, "seconds_per_image": 0.1, "samples": 100}

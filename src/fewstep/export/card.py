@@ -104,10 +104,10 @@ class Card:
 
     def _results(self, task: str) -> list[dict[str, Any]]:
         """Return what was measured of the student itself, whose rows come last, as the Hub reads it."""
-        own = [row for row in self.rows if row.model == self.rows[-1].model]
+        own = [(row, _steps([row.steps or 0])) for row in self.rows if row.model == self.rows[-1].model]
         found = [
-            {"type": kind, "value": value, "name": f"{title}, {row.steps} steps, {row.samples} images"}
-            for row in own
+            {"type": kind, "value": value, "name": f"{title}, {steps}, {row.samples} images"}
+            for row, steps in own
             for kind, title, value in (
                 ("frechet", "Fréchet distance", row.frechet),
                 ("accuracy", "right", row.accuracy),

@@ -41,7 +41,7 @@ def export_run(run: Path, out: Path, form: str, steps: Sequence[int], prompts: S
 def verify_folder(folder: Path, base: str | None) -> None:
     """Repeat the proof of an export."""
     found = verify(folder, base)
-    each = ", ".join(f"{value:.1e} at {count} step{'s' * (count != '1')}" for count, value in found.differences.items())
+    each = ", ".join(f"{value:.1e} at {count} step{'s' * (count != 1)}" for count, value in found.differences.items())
     say(
         {
             "stock diffusers": f"draws the student's pictures: largest difference of a pixel {each}",

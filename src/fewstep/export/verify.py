@@ -91,7 +91,7 @@ def compared(folder: Path, images: Mapping[str, Tensor], report: Mapping[str, An
     differences = {int(count): float((images[count] - image).abs().max()) for count, image in wanted.items()}
     found = Verified(differences, asked["tolerance"], len(report["layers"]))
     if not found.worst <= found.tolerance:
-        each = ", ".join(f"{value:.2g} at {count} step{'s' * (count != '1')}" for count, value in differences.items())
+        each = ", ".join(f"{value:.2g} at {count} step{'s' * (count != 1)}" for count, value in differences.items())
         raise WeightsError(
             f"Stock diffusers draws other images from {folder} than the student in memory: the largest difference of a "
             f"pixel from 0 to 1 is {each}; tolerated is {found.tolerance:g}. Adapted layers: {found.modules} of "

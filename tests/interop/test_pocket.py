@@ -211,7 +211,7 @@ def test_unknown_family_is_refused() -> None:
 @pytest.mark.slow
 def test_pocket_pipeline_learns_colours(tmp_path: Path) -> None:
     data = Shapes(16, count=2000)
-    options = Options(tmp_path, settings=("steps=300", "looks=1", "judged=64"), show=False, cache=tmp_path)
+    options = Options(tmp_path, settings=("steps=500", "looks=1", "judged=64"), show=False, cache=tmp_path)
     facts = train_pocket(replace(Plan.of("sd", data, options), effort=Effort(400, 400, 60)), data, options)
     assert facts["captions read right"] > 0.7
     assert facts["reconstructions read right"] > 0.3

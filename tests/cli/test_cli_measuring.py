@@ -2,10 +2,12 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import fewstep as fs
 from fewstep.evaluate import read_rows
 from fewstep.evaluate.results import Result
 from fewstep.jobs.bench import Bench, Outcome
@@ -54,6 +56,24 @@ def test_compare_judges_and_writes_table_and_pictures(fewstep, models, tmp_path)
     files = {path.name for path in (tmp_path / "c").iterdir()}
     assert files == {"table.md", "strip.png", "curve.png", "results.json", "report.html"}
     assert (tmp_path / "c" / "table.md").read_text().count("\n| student ") == 3
+
+
+def test_compare_says_above_each_column_what_was_asked_for_and_goes_from_the_fewest_calls_up(
+    fewstep, student, tmp_path, monkeypatch
+):
+    model, drawn = fs.load_model(student), []
+    fs.save_model(replace(model, sampler=replace(model.sampler, steps=(4, 1, 2))), tmp_path / "s")
+
+    def draw(rows, path, heads):
+        drawn.append(([row.title for row in rows], heads))
+        path.write_bytes(b"")
+
+    monkeypatch.setattr("fewstep.jobs.compare.strip", draw)
+    monkeypatch.setattr("fewstep.jobs.compare.write_report", lambda path, report: None)
+    words = ("--data", "digits", "--samples", 16, "--out", tmp_path / "c", "--quiet")
+    answer = fewstep("compare", tmp_path / "s", *words)
+    assert answer.code == 0, answer.err
+    assert drawn == [(["s, 1 step", "s, 2 steps", "s, 4 steps"], [*map(str, range(10)), "0", "1"])]
 
 
 def test_compare_uses_rows_that_were_measured_alike(fewstep, models, tmp_path):

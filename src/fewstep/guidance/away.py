@@ -104,7 +104,7 @@ class NAG(Away):
     Exact when the prompts are equal: Z+ to the last bit.  Never longer than ``tau |Z+|``.  With tau infinite and
     alpha 1 it is ``(1 + s) (Z+ - s / (1 + s) Z-)``, a rescaled ``NASA``.
     Source: arXiv 2505.21179; scale and tau are those of its code for Flux schnell at 4 steps.  alpha is ours, as in
-    ComfyUI's node (the code has 0.25 there): on one-step students a prompt away took twice as much with it.
+    ComfyUI's node (the code has 0.25 there): docs/measured.md has what either takes away.
     Raises ``RecipeError`` for a tau below 1, which would shorten even what is not changed, for an alpha outside of
     [0, 1], and for a scale below 0.
     """
